@@ -1,0 +1,2 @@
+//! The admin tool (being written).
+fn main() {}

@@ -1,0 +1,2 @@
+//! The broker decides each call (being written).
+pub mod snapshot;

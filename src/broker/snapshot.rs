@@ -1,0 +1,141 @@
+//! What the daemon looks like right now, as plain data: the one source of `/health`,
+//! `mainstayctl status` and the gauges of `/metrics`. Taking a snapshot reads counters and short
+//! locks only; it touches no worker. It knows nothing of HTTP or of the admin socket.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How well a server, or the daemon as a whole, serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Calls are served.
+    Ok,
+    /// Calls are served, but something is missing; the reason is given beside it.
+    Degraded,
+    /// No worker has been ready yet; calls wait.
+    Starting,
+    /// No worker is ready and the last attempt failed; calls wait or are refused.
+    Down,
+}
+
+/// The daemon and everything it serves.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// Seconds since the daemon started.
+    pub uptime_seconds: u64,
+    /// Worst state that matters: `ok` if all servers are, `down` if the default server is.
+    pub health: Health,
+    /// `starting`, `serving` or `draining`.
+    pub phase: String,
+    /// Address of the HTTP listener.
+    pub listen: String,
+    /// Open HTTP connections.
+    pub connections: u64,
+    /// Resident memory of the daemon in bytes; `None` where procfs cannot tell.
+    pub memory_bytes: Option<u64>,
+    /// The servers, by name.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// One `[servers.NAME]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Name in the configuration.
+    pub name: String,
+    /// Whether it is also served at `/mcp`.
+    pub default: bool,
+    /// How well it serves.
+    pub health: Health,
+    /// Why it is not `ok`, in one sentence.
+    pub reason: Option<String>,
+    /// Eras its workers serve: `legacy`, `modern`, `mixed`, `legacy+modern` or `unknown`.
+    pub era: String,
+    /// Scope of its workers' state: `none`, `session` or `shared`.
+    pub state: String,
+    /// Configured lower bound of the pool.
+    pub min_size: usize,
+    /// Configured upper bound of the pool.
+    pub max_size: usize,
+    /// Workers that may take calls.
+    pub ready: usize,
+    /// Ready workers with at least one call in flight.
+    pub busy: usize,
+    /// Workers on their way up.
+    pub starting: usize,
+    /// Calls in flight at workers.
+    pub in_flight: usize,
+    /// Calls that wait for a worker.
+    pub queued: usize,
+    /// Open legacy sessions.
+    pub sessions: usize,
+    /// Lifetime counters.
+    pub counters: Counters,
+    /// The last time a worker failed to start or died.
+    pub last_failure: Option<Failure>,
+    /// The workers.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// Lifetime counters of one server. All only ever grow.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Calls by outcome: `ok`, `error` (a JSON-RPC error of the worker), `cancelled`, `lost`, `refused`.
+    pub calls: BTreeMap<String, u64>,
+    /// Refusals by reason, in the words of the error data (`overloaded`, `draining`, ...).
+    pub refusals: BTreeMap<String, u64>,
+    /// Workers started.
+    pub starts: u64,
+    /// Workers that ended although nobody asked them to, failed starts included.
+    pub deaths: u64,
+    /// Workers replaced by age or number of calls.
+    pub recycled: u64,
+    /// Lines on a worker's stdout that were no JSON-RPC message.
+    pub junk_lines: u64,
+    /// Frames dropped because they were larger than the limit.
+    pub oversize_frames: u64,
+    /// Messages of workers that nobody could be given: late, unknown id, not attributable.
+    pub unrouted: u64,
+}
+
+/// How a worker failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// Seconds ago.
+    pub seconds_ago: u64,
+    /// What happened, in one sentence, such as `exited with status 1 before it was ready`.
+    pub what: String,
+    /// The last lines the worker wrote to stderr, oldest first, bounded.
+    pub stderr: Vec<String>,
+    /// Failed starts in a row.
+    pub in_a_row: u32,
+    /// Milliseconds until the next attempt; `None` if one is under way or none is needed.
+    pub retry_in_ms: Option<u64>,
+}
+
+/// One worker process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    /// Number of the worker, unique within the life of the daemon.
+    pub id: u64,
+    /// Process id.
+    pub pid: u32,
+    /// `starting`, `ready`, `busy`, `draining` or `stopping`.
+    pub state: String,
+    /// Era it is locked to: `legacy`, `modern` or `mixed`.
+    pub era: String,
+    /// Whether it belongs to one session.
+    pub bound: bool,
+    /// Seconds since its start.
+    pub age_seconds: u64,
+    /// Calls it has been given.
+    pub calls: u64,
+    /// Calls it is working on.
+    pub in_flight: usize,
+    /// Resident memory in bytes of the process; `None` where procfs cannot tell.
+    pub memory_bytes: Option<u64>,
+}
