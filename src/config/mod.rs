@@ -1,1 +1,22 @@
-//! (being written)
+//! The configuration: TOML files in, one checked [`Config`] out, or every error at once.
+//!
+//! Owns the names, units, defaults and limits of all keys, where the files are, and the wording of
+//! the messages. It refuses to know what the values are used for: it starts nothing, opens no
+//! socket, and does not look whether a server's command exists (a missing program is a worker's
+//! failure, met with backoff, and not a reason for the daemon not to start).
+//!
+//! The way of a value: [`load`] finds the files, `table` reads one table key by key with the place
+//! of everything, `value` knows sizes and time spans, `server` and `section` know the keys, `check`
+//! knows what must hold between tables, `effective` writes the result down again.
+
+mod environment;
+mod error;
+mod load;
+mod model;
+
+pub use environment::{Environment, Overrides};
+pub use error::{ConfigError, Errors};
+pub use load::{SYSTEM_FILE, from_str, load};
+pub use model::{
+    Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
+};
