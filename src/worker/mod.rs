@@ -1,1 +1,6 @@
-//! (being written)
+//! One worker: launch, framing, supervision, stop.
+pub mod command;
+pub mod launch;
+pub mod process;
+pub mod scratch;
+pub mod stderr;

@@ -1,0 +1,1 @@
+//! The private directory of one worker.
