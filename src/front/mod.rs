@@ -1,1 +1,4 @@
 //! (being written)
+
+pub mod health;
+pub mod metrics;
