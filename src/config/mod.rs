@@ -9,11 +9,22 @@
 //! of everything, `value` knows sizes and time spans, `server` and `section` know the keys, `check`
 //! knows what must hold between tables, `effective` writes the result down again.
 
+mod document;
+mod effective;
 mod environment;
 mod error;
+mod item;
 mod load;
 mod model;
+mod section;
+mod server;
+mod source;
+mod suggest;
+mod table;
+mod value;
 
+pub use document::known_keys;
+pub use effective::effective_toml;
 pub use environment::{Environment, Overrides};
 pub use error::{ConfigError, Errors};
 pub use load::{SYSTEM_FILE, from_str, load};
