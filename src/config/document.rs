@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::de::DeTable;
 
+/// The TOML parser's word for a key or table that is there twice.
+const DUPLICATE: &str = "duplicate key";
+
 /// What the files say, so far.
 #[derive(Default)]
 pub(super) struct Document {
@@ -86,9 +89,18 @@ impl Document {
         }
         self.incomplete = true;
         let mut line = None;
+        let mut repeated_table: Option<usize> = None;
         for error in errors {
             let span = error.span().unwrap_or_default();
             let place = source.place(span.start);
+            if error.message() == DUPLICATE {
+                // The keys of a table that is there twice are echoes, up to the next header.
+                let header = |from| source.slice(from..span.start).contains("\n[");
+                if repeated_table.is_some_and(|from| !header(from)) {
+                    continue;
+                }
+                repeated_table = source.is_header(span.start).then_some(span.end);
+            }
             // The first error of a line tells; what follows are echoes of it.
             if place.line != line {
                 line = place.line;
@@ -191,7 +203,7 @@ fn position(place: &Place) -> String {
 fn syntax(message: &str, text: &str) -> String {
     let text: String = text.chars().take(40).collect();
     match message {
-        "duplicate key" => {
+        DUPLICATE => {
             format!(
                 "`{}` is defined twice; rename or remove one",
                 text.escape_debug()

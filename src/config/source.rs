@@ -57,6 +57,13 @@ impl<'t> Source<'t> {
         self.text.get(span).unwrap_or_default()
     }
 
+    /// Whether the offset is in the line of a table's header.
+    pub(super) fn is_header(&self, offset: usize) -> bool {
+        let before = self.text.get(..offset).unwrap_or_default();
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        line.trim_start().starts_with('[')
+    }
+
     pub(super) fn whole(&self) -> Place {
         Place {
             file: Rc::clone(&self.file),

@@ -157,7 +157,9 @@ impl<'s> Table<'s> {
             let name = name.get_ref();
             (name.to_string(), self.nested(name, ANY))
         });
-        tables.filter(|(_, table)| table.entries.is_some()).collect()
+        tables
+            .filter(|(_, table)| table.entries.is_some())
+            .collect()
     }
 
     /// The values of keys that users name themselves, such as environment variables.
