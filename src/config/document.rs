@@ -94,12 +94,15 @@ impl Document {
             let span = error.span().unwrap_or_default();
             let place = source.place(span.start);
             if error.message() == DUPLICATE {
-                // The keys of a table that is there twice are echoes, up to the next header.
-                let header = |from| source.slice(from..span.start).contains("\n[");
-                if repeated_table.is_some_and(|from| !header(from)) {
+                // The keys of a table that is there twice are echoes, up to the next header. Each
+                // step looks on from the last echo, so that the text is walked once.
+                let echo = |from| !source.slice(from..span.start).contains("\n[");
+                let is_echo = repeated_table.is_some_and(echo);
+                let is_header = is_echo || source.is_header(span.start);
+                repeated_table = is_header.then_some(span.end);
+                if is_echo {
                     continue;
                 }
-                repeated_table = source.is_header(span.start).then_some(span.end);
             }
             // The first error of a line tells; what follows are echoes of it.
             if place.line != line {

@@ -97,18 +97,22 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn add(&self, place: &Place, key: &str, message: impl Into<String>) {
-        let mut errors = self.errors.borrow_mut();
-        if errors.len() >= MOST_ERRORS {
+        if self.is_full() {
             self.left_out.set(self.left_out.get() + 1);
             return;
         }
-        errors.push(ConfigError {
+        self.errors.borrow_mut().push(ConfigError {
             file: place.file.to_string(),
             line: place.line,
             column: place.column,
             key: key.to_owned(),
             message: message.into(),
         });
+    }
+
+    /// Whether further errors are only counted, so that their wording is no use.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.borrow().len() >= MOST_ERRORS
     }
 
     /// Remembers that the reader knows this key, such as `servers.NAME.pool.min_size`.

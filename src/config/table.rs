@@ -220,6 +220,9 @@ impl<'s> Table<'s> {
     }
 
     fn hint(&self, name: &str, known: &[&'static str]) -> String {
+        if self.report.is_full() {
+            return String::new();
+        }
         if let Some(near) = nearest(name, known.iter().copied()) {
             return format!("did you mean `{near}`?");
         }
