@@ -520,7 +520,7 @@ fn impossible_files_are_named_with_line_and_key() {
         ),
         (
             "[servers.b]\ncommand = [\"x\"]\ndefault = true\n[servers.a]\ncommand = [\"y\"]\ndefault = true",
-            "f:1: servers.b.default: servers.a is the default too (f:4); only one server is served at /mcp, remove `default = true` from all others",
+            "f:3: servers.b.default: servers.a is the default too (f:6); only one server is served at /mcp, remove `default = true` from all others",
         ),
         (
             "[servers.s]\nbuiltin = \"score\"\npool.max_size = 2",
@@ -614,6 +614,30 @@ fn rubbish_is_refused_in_bounded_time_and_space() {
         message.len() < 500 && message.lines().count() == 1,
         "{message}"
     );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_panics_and_every_error_is_a_line(
+        words in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "[servers.a]", "[[", "]", "\n", " = ", "\"", "command", "env", "pool", ".", "{", "}",
+                "min_size", "''", "\\u0000", "é", "\r", "1", "-", "0x", "1e9", "1979-05-27", ",",
+                "[", "#", "\u{7f}", "servers", "\"5s\"", "true", "listen", "http", "allowed_hosts",
+            ]),
+            0..40,
+        )
+    ) {
+        let text = words.concat();
+        let lines = text.split('\n').count();
+        if let Err(errors) = from_str("f", &text) {
+            proptest::prop_assert!(!errors.0.is_empty());
+            for error in errors.0 {
+                proptest::prop_assert!(error.line.is_none_or(|line| (1..=lines).contains(&line)));
+                proptest::prop_assert!(!error.to_string().contains(['\n', '\r']), "{error:?}");
+            }
+        }
+    }
 }
 
 // Files, overrides and directories.

@@ -156,9 +156,9 @@ impl Document {
                     "servers.{} is the default too ({}); only one server is served at /mcp, \
                      remove `default = true` from all others",
                     first.server.name,
-                    position(&first.at)
+                    position(&first.default_at)
                 );
-                self.report.add(&other.at, &key, message);
+                self.report.add(&other.default_at, &key, message);
             }
         } else if let (false, Some(first)) = (self.incomplete, servers.values().next()) {
             let names: Vec<&str> = servers.keys().map(String::as_str).collect();

@@ -1,6 +1,7 @@
 //! `[servers.NAME]`: its keys, and which of their combinations are impossible. It knows nothing of
 //! other servers.
 
+use super::item::Item;
 use super::section::{LARGEST_BUFFER, ReadPool, path, pool, recovery};
 use super::source::Place;
 use super::table::Table;
@@ -38,6 +39,7 @@ impl Default for Defaults {
 pub(super) struct ReadServer {
     pub(super) server: Server,
     pub(super) at: Place,
+    pub(super) default_at: Place,
     pub(super) queue_at: Place,
 }
 
@@ -49,7 +51,8 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     }
     let program = program(table).unwrap_or_else(|| Program::Command(vec!["?".to_owned()]));
     let mut server = Server::new(name, program);
-    if let Some(default) = table.item("default").and_then(|item| item.flag()) {
+    let default_item = table.item("default");
+    if let Some(default) = default_item.as_ref().and_then(Item::flag) {
         server.default = default;
     }
     environment(table, &mut server);
@@ -90,9 +93,11 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     refused(table);
     table.finish();
     let at = table.place().clone();
+    let place = |item: Option<Item<'_>>| item.map_or_else(|| at.clone(), |item| item.place);
     ReadServer {
         server,
-        queue_at: queue.map_or_else(|| at.clone(), |item| item.place),
+        default_at: place(default_item),
+        queue_at: place(queue),
         at,
     }
 }
