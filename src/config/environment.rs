@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+/// Name of the daemon's own directories.
+const NAME: &str = "mainstay";
+
 /// What the command line sets; it wins over the files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -49,6 +52,30 @@ impl Environment {
             // tell; an ordinary user's directories are the safer guess.
             uid: std::fs::metadata("/proc/self").map_or(u32::MAX, |about| about.uid()),
         }
+    }
+
+    /// Where state is kept if nobody says where; `None` if nothing tells.
+    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+        if let Some(dir) = &self.state_directory {
+            return Some(dir.clone());
+        }
+        if self.uid == 0 {
+            return Some(PathBuf::from("/var/lib").join(NAME));
+        }
+        let base = self.xdg_state_home.clone();
+        let base = base.or_else(|| Some(self.home.as_ref()?.join(".local/state")))?;
+        Some(base.join(NAME))
+    }
+
+    /// Where sockets are kept if nobody says where; `None` if only the state directory is left.
+    pub(super) fn runtime_dir(&self) -> Option<PathBuf> {
+        if let Some(dir) = &self.runtime_directory {
+            return Some(dir.clone());
+        }
+        if self.uid == 0 {
+            return Some(PathBuf::from("/run").join(NAME));
+        }
+        Some(self.xdg_runtime_dir.as_ref()?.join(NAME))
     }
 }
 

@@ -5,15 +5,26 @@
 //! socket, and does not look whether a server's command exists (a missing program is a worker's
 //! failure, met with backoff, and not a reason for the daemon not to start).
 //!
-//! The way of a value: [`load`] finds the files, `table` reads one table key by key with the place
-//! of everything, `value` knows sizes and time spans, `server` and `section` know the keys, `check`
-//! knows what must hold between tables, `effective` writes the result down again.
+//! The way of a value: [`load()`] finds the files, `table` and `item` read key by key with the place
+//! of everything, `value` knows sizes and time spans, `server` and `section` know the keys,
+//! `document` what must hold between tables; [`effective_toml`] writes the result down again.
 
+mod document;
+mod effective;
 mod environment;
 mod error;
+mod item;
 mod load;
 mod model;
+mod section;
+mod server;
+mod source;
+mod suggest;
+mod table;
+mod value;
 
+pub use document::known_keys;
+pub use effective::effective_toml;
 pub use environment::{Environment, Overrides};
 pub use error::{ConfigError, Errors};
 pub use load::{SYSTEM_FILE, from_str, load};
