@@ -3,8 +3,8 @@
 //! a native journald sink will be the next. Counting is not done here: the broker counts.
 
 use super::escape::escape;
+use super::sentence::sentence;
 use log::{Level, Record};
-use std::fmt::Write;
 use std::time::Duration;
 
 /// Target of all events in the log, so that a filter can name them.
@@ -188,108 +188,7 @@ impl Event {
     /// One plain sentence with the numbers. Text of strangers in it is escaped and bounded.
     #[must_use]
     pub fn message(&self) -> String {
-        match self {
-            Self::DaemonStarted { version, listen } => {
-                format!("mainstayd {version} listens on {listen}")
-            }
-            Self::DaemonStopping { cause, in_flight } => {
-                format!("stopping on {cause}; {in_flight} calls in flight")
-            }
-            Self::WorkerStarted {
-                server,
-                worker,
-                pid,
-                era,
-            } => {
-                format!("worker {worker} of {server} was started as pid {pid} for the {era} era")
-            }
-            Self::WorkerReady {
-                server,
-                worker,
-                era,
-                took,
-                ..
-            } => {
-                format!(
-                    "worker {worker} of {server} is ready in the {era} era after {}",
-                    seconds(*took)
-                )
-            }
-            Self::WorkerExited {
-                server,
-                worker,
-                pid,
-                what,
-                in_flight,
-                expected,
-            } => {
-                let mut text = format!("worker {worker} of {server} (pid {pid}) {}", cut(what));
-                if *in_flight > 0 {
-                    // Writing to a String cannot fail.
-                    let _ = write!(text, " with {in_flight} calls in flight");
-                }
-                text.push_str(if *expected { " as asked" } else { "" });
-                text
-            }
-            Self::WorkerRecycled {
-                server,
-                worker,
-                reason,
-            } => {
-                format!(
-                    "worker {worker} of {server} is being replaced: it {}",
-                    cut(reason)
-                )
-            }
-            Self::WorkerJunk {
-                server,
-                worker,
-                count,
-                sample,
-            } => format!(
-                "worker {worker} of {server} wrote {count} lines to stdout that are no JSON-RPC \
-                 messages, the last one: {}",
-                cut(sample)
-            ),
-            Self::OversizeFrame {
-                server,
-                worker,
-                bytes,
-                limit,
-            } => format!(
-                "a message of {bytes} bytes from worker {worker} of {server} was dropped: the \
-                 limit is {limit} bytes"
-            ),
-            Self::ServerUp { server, after } => {
-                format!("server {server} serves after {} without", seconds(*after))
-            }
-            Self::ServerDown {
-                server,
-                reason,
-                retry_in,
-            } => {
-                let next = match retry_in {
-                    Some(wait) => format!("the next attempt is in {}", seconds(*wait)),
-                    None => "the next attempt is under way".to_owned(),
-                };
-                format!("server {server} is down: {}; {next}", cut(reason))
-            }
-            Self::EraFound { server, era } => format!("workers of {server} speak the {era} era"),
-            Self::SessionsEvicted {
-                server,
-                count,
-                reason,
-            } => {
-                format!("{count} sessions of {server} were ended: {}", cut(reason))
-            }
-            Self::CallsRefused {
-                server,
-                reason,
-                count,
-            } => {
-                format!("{count} calls of {server} were refused: {}", cut(reason))
-            }
-        }
+        sentence(self)
     }
 
     /// What a machine needs of it, as keys and values, the name first.
@@ -434,12 +333,9 @@ pub fn emit(event: &Event) {
     );
 }
 
-fn cut(text: &str) -> std::borrow::Cow<'_, str> {
+/// The words of a stranger, fit to stand in a sentence.
+pub(super) fn cut(text: &str) -> std::borrow::Cow<'_, str> {
     escape(text, SAMPLE_LIMIT)
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.2} s", duration.as_secs_f64())
 }
 
 #[cfg(test)]
