@@ -1,5 +1,6 @@
 //! `mainstayctl` and the admin socket, both real: the socket in a directory of its own, a fixed
 //! view behind it, the tool as a process. And what a stranger on that socket can do: nothing.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use mainstay::admin::protocol::{self, Command as Ask, REQUEST_LIMIT, code};
 use mainstay::admin::server::{BindError, MAX_CONNECTIONS, bind, serve};

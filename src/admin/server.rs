@@ -141,13 +141,12 @@ pub fn serve(
     }
 }
 
-/// Whether a peer is let in. The file's mode says the same; this holds where the mode cannot, for
-/// example on a socket made by somebody else.
+/// Whether a peer is let in.
 fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<(), Failure> {
     let peer = stream
         .peer_cred()
         .map_err(|error| failure(code::DENIED, format!("cannot tell who you are: {error}")))?;
-    if peer.uid() != 0 && Some(peer.uid()) != own_user {
+    if !may_ask(peer.uid(), own_user) {
         return Err(failure(
             code::DENIED,
             format!(
@@ -163,6 +162,12 @@ fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<(), 
         ));
     }
     Ok(())
+}
+
+/// The mode of the socket file says the same. This holds where the mode cannot: between creating
+/// the file and setting its mode, and on a socket made by somebody else.
+fn may_ask(peer: u32, own_user: Option<u32>) -> bool {
+    peer == 0 || Some(peer) == own_user
 }
 
 /// The user this process runs as, the way peers are asked: its own credentials at the other end
@@ -245,4 +250,15 @@ impl Drop for SocketFile {
 fn identity(path: &Path) -> Option<(u64, u64)> {
     let meta = std::fs::symlink_metadata(path).ok()?;
     Some((meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_the_own_user_may_ask() {
+        assert!(may_ask(0, Some(999)) && may_ask(999, Some(999)) && may_ask(0, None));
+        assert!(!may_ask(1000, Some(999)) && !may_ask(1000, None) && !may_ask(1000, Some(0)));
+    }
 }

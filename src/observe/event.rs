@@ -191,10 +191,48 @@ impl Event {
         sentence(self)
     }
 
-    /// What a machine needs of it, as keys and values, the name first.
+    /// The server it is about, and the number and process id of the worker, where it is about one.
+    #[must_use]
+    pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
+        match self {
+            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } => (None, None, None),
+            Self::WorkerStarted {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::WorkerReady {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::WorkerExited {
+                server,
+                worker,
+                pid,
+                ..
+            } => (Some(server), Some(*worker), Some(*pid)),
+            Self::WorkerRecycled { server, worker, .. }
+            | Self::WorkerJunk { server, worker, .. }
+            | Self::OversizeFrame { server, worker, .. } => (Some(server), Some(*worker), None),
+            Self::ServerUp { server, .. }
+            | Self::ServerDown { server, .. }
+            | Self::EraFound { server, .. }
+            | Self::SessionsEvicted { server, .. }
+            | Self::CallsRefused { server, .. } => (Some(server), None, None),
+        }
+    }
+
+    /// What a machine needs of it, as keys and values: the name, the subject, the rest.
     #[must_use]
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = vec![("event", self.name().to_owned())];
+        let (server, worker, pid) = self.subject();
+        fields.extend(server.map(|server| ("server", server.to_owned())));
+        fields.extend(worker.map(|worker| ("worker", worker.to_string())));
+        fields.extend(pid.map(|pid| ("pid", pid.to_string())));
         let mut add = |key, value: &dyn ToString| fields.push((key, value.to_string()));
         match self {
             Self::DaemonStarted { version, listen } => {
@@ -205,111 +243,43 @@ impl Event {
                 add("cause", cause);
                 add("in_flight", in_flight);
             }
-            Self::WorkerStarted {
-                server,
-                worker,
-                pid,
-                era,
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("pid", pid);
-                add("era", era);
-            }
-            Self::WorkerReady {
-                server,
-                worker,
-                pid,
-                era,
-                took,
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("pid", pid);
+            Self::WorkerStarted { era, .. } | Self::EraFound { era, .. } => add("era", era),
+            Self::WorkerReady { era, took, .. } => {
                 add("era", era);
                 add("took_ms", &took.as_millis());
             }
             Self::WorkerExited {
-                server,
-                worker,
-                pid,
                 expected,
                 in_flight,
                 what,
+                ..
             } => {
-                add("server", server);
-                add("worker", worker);
-                add("pid", pid);
                 add("expected", expected);
                 add("in_flight", in_flight);
                 add("what", &cut(what));
             }
-            Self::WorkerRecycled {
-                server,
-                worker,
-                reason,
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("reason", &cut(reason));
-            }
-            Self::WorkerJunk {
-                server,
-                worker,
-                count,
-                ..
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("count", count);
-            }
-            Self::OversizeFrame {
-                server,
-                worker,
-                bytes,
-                limit,
-            } => {
-                add("server", server);
-                add("worker", worker);
+            Self::WorkerRecycled { reason, .. } => add("reason", &cut(reason)),
+            Self::WorkerJunk { count, .. } => add("count", count),
+            Self::OversizeFrame { bytes, limit, .. } => {
                 add("bytes", bytes);
                 add("limit", limit);
             }
-            Self::ServerUp { server, after } => {
-                add("server", server);
-                add("after_ms", &after.as_millis());
-            }
+            Self::ServerUp { after, .. } => add("after_ms", &after.as_millis()),
             Self::ServerDown {
-                server,
-                reason,
-                retry_in,
+                reason, retry_in, ..
             } => {
-                add("server", server);
                 add("reason", &cut(reason));
                 if let Some(wait) = retry_in {
                     add("retry_in_ms", &wait.as_millis());
                 }
             }
-            Self::EraFound { server, era } => {
-                add("server", server);
-                add("era", era);
-            }
-            Self::SessionsEvicted {
-                server,
-                count,
-                reason,
-            } => {
-                add("server", server);
+            Self::SessionsEvicted { count, reason, .. } => {
                 add("count", count);
                 add("reason", &cut(reason));
             }
-            Self::CallsRefused {
-                server,
-                reason,
-                count,
-            } => {
-                add("server", server);
-                add("reason", &cut(reason));
+            Self::CallsRefused { count, reason, .. } => {
                 add("count", count);
+                add("reason", &cut(reason));
             }
         }
         fields

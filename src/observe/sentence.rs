@@ -2,17 +2,21 @@
 //! a program takes the fields; the wording may change.
 
 use super::event::{Event, cut};
-use std::fmt::Write;
 use std::time::Duration;
 
 /// The sentence. Text of strangers in it is escaped and bounded.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one short arm per event; parts would hide some"
+)]
 pub(super) fn sentence(event: &Event) -> String {
     match event {
         Event::DaemonStarted { version, listen } => {
             format!("mainstayd {version} listens on {listen}")
         }
         Event::DaemonStopping { cause, in_flight } => {
-            format!("stopping on {cause}; {in_flight} calls in flight")
+            let calls = plural(*in_flight as u64, "call");
+            format!("stopping on {cause}; {calls} in flight")
         }
         Event::WorkerStarted {
             server,
@@ -42,13 +46,17 @@ pub(super) fn sentence(event: &Event) -> String {
             in_flight,
             expected,
         } => {
-            let mut text = format!("worker {worker} of {server} (pid {pid}) {}", cut(what));
-            if *in_flight > 0 {
-                // Writing to a String cannot fail.
-                let _ = write!(text, " with {in_flight} calls in flight");
-            }
-            text.push_str(if *expected { " as asked" } else { "" });
-            text
+            let calls = plural(*in_flight as u64, "call");
+            let lost = if *in_flight > 0 {
+                format!(" with {calls} in flight")
+            } else {
+                String::new()
+            };
+            let asked = if *expected { " as asked" } else { "" };
+            format!(
+                "worker {worker} of {server} (pid {pid}) {}{lost}{asked}",
+                cut(what)
+            )
         }
         Event::WorkerRecycled {
             server,
@@ -66,8 +74,9 @@ pub(super) fn sentence(event: &Event) -> String {
             count,
             sample,
         } => format!(
-            "worker {worker} of {server} wrote {count} lines to stdout that are no JSON-RPC \
-                 messages, the last one: {}",
+            "worker {worker} of {server} wrote {} of something else than \
+                 JSON-RPC to stdout, the last one: {}",
+            plural(*count, "line"),
             cut(sample)
         ),
         Event::OversizeFrame {
@@ -99,18 +108,31 @@ pub(super) fn sentence(event: &Event) -> String {
             count,
             reason,
         } => {
-            format!("{count} sessions of {server} were ended: {}", cut(reason))
+            format!(
+                "{} of {server} ended: {}",
+                plural(*count as u64, "session"),
+                cut(reason)
+            )
         }
         Event::CallsRefused {
             server,
             reason,
             count,
         } => {
-            format!("{count} calls of {server} were refused: {}", cut(reason))
+            format!(
+                "{} of {server} refused: {}",
+                plural(*count, "call"),
+                cut(reason)
+            )
         }
     }
 }
 
 fn seconds(duration: Duration) -> String {
     format!("{:.2} s", duration.as_secs_f64())
+}
+
+/// `1 call`, `2 calls`.
+pub(super) fn plural(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
