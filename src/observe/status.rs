@@ -86,4 +86,17 @@ mod tests {
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.starts_with("serving: 50 servers, "), "{line}");
     }
+
+    #[test]
+    fn of_many_only_the_first_are_named() {
+        let mut snapshot = example();
+        let mut sick = snapshot.servers.remove(1);
+        sick.reason = None;
+        snapshot.servers = vec![sick; 6];
+        let line = line(&snapshot);
+        assert!(
+            line.ends_with(", 6 down (github; github; github; github; ...)"),
+            "{line}"
+        );
+    }
 }
