@@ -3,8 +3,8 @@
 //! a native journald sink will be the next. Counting is not done here: the broker counts.
 
 use super::escape::escape;
+use super::sentence::sentence;
 use log::{Level, Record};
-use std::fmt::Write;
 use std::time::Duration;
 
 /// Target of all events in the log, so that a filter can name them.
@@ -188,114 +188,51 @@ impl Event {
     /// One plain sentence with the numbers. Text of strangers in it is escaped and bounded.
     #[must_use]
     pub fn message(&self) -> String {
+        sentence(self)
+    }
+
+    /// The server it is about, and the number and process id of the worker, where it is about one.
+    #[must_use]
+    pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
         match self {
-            Self::DaemonStarted { version, listen } => {
-                format!("mainstayd {version} listens on {listen}")
-            }
-            Self::DaemonStopping { cause, in_flight } => {
-                format!("stopping on {cause}; {in_flight} calls in flight")
-            }
+            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,
                 pid,
-                era,
-            } => {
-                format!("worker {worker} of {server} was started as pid {pid} for the {era} era")
-            }
-            Self::WorkerReady {
-                server,
-                worker,
-                era,
-                took,
                 ..
-            } => {
-                format!(
-                    "worker {worker} of {server} is ready in the {era} era after {}",
-                    seconds(*took)
-                )
             }
-            Self::WorkerExited {
+            | Self::WorkerReady {
                 server,
                 worker,
                 pid,
-                what,
-                in_flight,
-                expected,
-            } => {
-                let mut text = format!("worker {worker} of {server} (pid {pid}) {}", cut(what));
-                if *in_flight > 0 {
-                    // Writing to a String cannot fail.
-                    let _ = write!(text, " with {in_flight} calls in flight");
-                }
-                text.push_str(if *expected { " as asked" } else { "" });
-                text
+                ..
             }
-            Self::WorkerRecycled {
+            | Self::WorkerExited {
                 server,
                 worker,
-                reason,
-            } => {
-                format!(
-                    "worker {worker} of {server} is being replaced: it {}",
-                    cut(reason)
-                )
-            }
-            Self::WorkerJunk {
-                server,
-                worker,
-                count,
-                sample,
-            } => format!(
-                "worker {worker} of {server} wrote {count} lines to stdout that are no JSON-RPC \
-                 messages, the last one: {}",
-                cut(sample)
-            ),
-            Self::OversizeFrame {
-                server,
-                worker,
-                bytes,
-                limit,
-            } => format!(
-                "a message of {bytes} bytes from worker {worker} of {server} was dropped: the \
-                 limit is {limit} bytes"
-            ),
-            Self::ServerUp { server, after } => {
-                format!("server {server} serves after {} without", seconds(*after))
-            }
-            Self::ServerDown {
-                server,
-                reason,
-                retry_in,
-            } => {
-                let next = match retry_in {
-                    Some(wait) => format!("the next attempt is in {}", seconds(*wait)),
-                    None => "the next attempt is under way".to_owned(),
-                };
-                format!("server {server} is down: {}; {next}", cut(reason))
-            }
-            Self::EraFound { server, era } => format!("workers of {server} speak the {era} era"),
-            Self::SessionsEvicted {
-                server,
-                count,
-                reason,
-            } => {
-                format!("{count} sessions of {server} were ended: {}", cut(reason))
-            }
-            Self::CallsRefused {
-                server,
-                reason,
-                count,
-            } => {
-                format!("{count} calls of {server} were refused: {}", cut(reason))
-            }
+                pid,
+                ..
+            } => (Some(server), Some(*worker), Some(*pid)),
+            Self::WorkerRecycled { server, worker, .. }
+            | Self::WorkerJunk { server, worker, .. }
+            | Self::OversizeFrame { server, worker, .. } => (Some(server), Some(*worker), None),
+            Self::ServerUp { server, .. }
+            | Self::ServerDown { server, .. }
+            | Self::EraFound { server, .. }
+            | Self::SessionsEvicted { server, .. }
+            | Self::CallsRefused { server, .. } => (Some(server), None, None),
         }
     }
 
-    /// What a machine needs of it, as keys and values, the name first.
+    /// What a machine needs of it, as keys and values: the name, the subject, the rest.
     #[must_use]
     pub fn fields(&self) -> Vec<(&'static str, String)> {
         let mut fields = vec![("event", self.name().to_owned())];
+        let (server, worker, pid) = self.subject();
+        fields.extend(server.map(|server| ("server", server.to_owned())));
+        fields.extend(worker.map(|worker| ("worker", worker.to_string())));
+        fields.extend(pid.map(|pid| ("pid", pid.to_string())));
         let mut add = |key, value: &dyn ToString| fields.push((key, value.to_string()));
         match self {
             Self::DaemonStarted { version, listen } => {
@@ -306,111 +243,43 @@ impl Event {
                 add("cause", cause);
                 add("in_flight", in_flight);
             }
-            Self::WorkerStarted {
-                server,
-                worker,
-                pid,
-                era,
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("pid", pid);
-                add("era", era);
-            }
-            Self::WorkerReady {
-                server,
-                worker,
-                pid,
-                era,
-                took,
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("pid", pid);
+            Self::WorkerStarted { era, .. } | Self::EraFound { era, .. } => add("era", era),
+            Self::WorkerReady { era, took, .. } => {
                 add("era", era);
                 add("took_ms", &took.as_millis());
             }
             Self::WorkerExited {
-                server,
-                worker,
-                pid,
                 expected,
                 in_flight,
                 what,
+                ..
             } => {
-                add("server", server);
-                add("worker", worker);
-                add("pid", pid);
                 add("expected", expected);
                 add("in_flight", in_flight);
                 add("what", &cut(what));
             }
-            Self::WorkerRecycled {
-                server,
-                worker,
-                reason,
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("reason", &cut(reason));
-            }
-            Self::WorkerJunk {
-                server,
-                worker,
-                count,
-                ..
-            } => {
-                add("server", server);
-                add("worker", worker);
-                add("count", count);
-            }
-            Self::OversizeFrame {
-                server,
-                worker,
-                bytes,
-                limit,
-            } => {
-                add("server", server);
-                add("worker", worker);
+            Self::WorkerRecycled { reason, .. } => add("reason", &cut(reason)),
+            Self::WorkerJunk { count, .. } => add("count", count),
+            Self::OversizeFrame { bytes, limit, .. } => {
                 add("bytes", bytes);
                 add("limit", limit);
             }
-            Self::ServerUp { server, after } => {
-                add("server", server);
-                add("after_ms", &after.as_millis());
-            }
+            Self::ServerUp { after, .. } => add("after_ms", &after.as_millis()),
             Self::ServerDown {
-                server,
-                reason,
-                retry_in,
+                reason, retry_in, ..
             } => {
-                add("server", server);
                 add("reason", &cut(reason));
                 if let Some(wait) = retry_in {
                     add("retry_in_ms", &wait.as_millis());
                 }
             }
-            Self::EraFound { server, era } => {
-                add("server", server);
-                add("era", era);
-            }
-            Self::SessionsEvicted {
-                server,
-                count,
-                reason,
-            } => {
-                add("server", server);
+            Self::SessionsEvicted { count, reason, .. } => {
                 add("count", count);
                 add("reason", &cut(reason));
             }
-            Self::CallsRefused {
-                server,
-                reason,
-                count,
-            } => {
-                add("server", server);
-                add("reason", &cut(reason));
+            Self::CallsRefused { count, reason, .. } => {
                 add("count", count);
+                add("reason", &cut(reason));
             }
         }
         fields
@@ -434,12 +303,9 @@ pub fn emit(event: &Event) {
     );
 }
 
-fn cut(text: &str) -> std::borrow::Cow<'_, str> {
+/// The words of a stranger, fit to stand in a sentence.
+pub(super) fn cut(text: &str) -> std::borrow::Cow<'_, str> {
     escape(text, SAMPLE_LIMIT)
-}
-
-fn seconds(duration: Duration) -> String {
-    format!("{:.2} s", duration.as_secs_f64())
 }
 
 #[cfg(test)]

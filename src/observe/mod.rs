@@ -7,4 +7,5 @@ pub mod escape;
 pub mod event;
 pub mod logger;
 pub mod metrics;
+mod sentence;
 pub mod status;

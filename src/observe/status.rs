@@ -1,8 +1,9 @@
 //! The one line that `systemctl status mainstay` shows (`STATUS=` of sd_notify). Pure: whoever
 //! sends it decides when.
 
+use super::escape::escape;
+use super::sentence::plural;
 use crate::broker::snapshot::{Health, Snapshot};
-use crate::observe::escape::escape;
 use std::fmt::Write;
 
 /// Longest line in bytes: half a page of a terminal, far below what the notify socket takes.
@@ -21,12 +22,12 @@ pub fn line(snapshot: &Snapshot) -> String {
     let mut line = format!(
         "{}: {}, {}/{} workers, {} in flight, {} queued, {}",
         snapshot.phase,
-        plural(servers.len(), "server"),
+        plural(servers.len() as u64, "server"),
         sum(|server| server.ready),
         sum(|server| server.max_size),
-        plural(sum(|server| server.in_flight), "call"),
+        plural(sum(|server| server.in_flight) as u64, "call"),
         sum(|server| server.queued),
-        plural(sum(|server| server.sessions), "session"),
+        plural(sum(|server| server.sessions) as u64, "session"),
     );
     for (health, word) in [
         (Health::Down, "down"),
@@ -54,10 +55,6 @@ pub fn line(snapshot: &Snapshot) -> String {
         line.push_str(if all.len() > NAMED { "; ...)" } else { ")" });
     }
     escape(&line, LIMIT).into_owned()
-}
-
-fn plural(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -88,5 +85,18 @@ mod tests {
         assert!(line.len() < 1024, "{}", line.len());
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.starts_with("serving: 50 servers, "), "{line}");
+    }
+
+    #[test]
+    fn of_many_only_the_first_are_named() {
+        let mut snapshot = example();
+        let mut sick = snapshot.servers.remove(1);
+        sick.reason = None;
+        snapshot.servers = vec![sick; 6];
+        let line = line(&snapshot);
+        assert!(
+            line.ends_with(", 6 down (github; github; github; github; ...)"),
+            "{line}"
+        );
     }
 }
