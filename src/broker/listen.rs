@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::member::Member;
 use super::stream::Stream;
-use crate::mcp::envelope::Outcome;
+use crate::mcp::envelope::{self, Outcome};
 use crate::mcp::message;
 use crate::mcp::params::{self, Affinity};
 use crate::mcp::splice::{Edit, range_of, splice};
@@ -126,7 +126,12 @@ impl Listen {
                     with: &self.id,
                 });
             }
-            self.stream.finish(splice(line, &mut edits, false).into());
+            let error = match outcome {
+                Outcome::Result(_) => None,
+                Outcome::Error(error) => Some(envelope::error_code(error).unwrap_or_default()),
+            };
+            self.stream
+                .finish(splice(line, &mut edits, false).into(), error);
         }
     }
 
@@ -137,7 +142,7 @@ impl Listen {
             r#"{{"resultType":"complete","_meta":{{"io.modelcontextprotocol/subscriptionId":{id}}}}}"#
         );
         self.stream
-            .finish(message::result(&id, &result).into_bytes().into());
+            .finish(message::result(&id, &result).into_bytes().into(), None);
         self.cancel();
     }
 

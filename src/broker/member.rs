@@ -1,6 +1,7 @@
 //! A worker as a member of a server: the process, the calls in flight at it, whose it is. Frames
 //! from it are routed in `route`; when it is started or retired is the server's decision.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -198,16 +199,16 @@ impl Member {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends a client's request: `id` and `token` must borrow from `message`. Gives the call back
-    /// if the worker takes nothing.
+    /// Sends a client's request, with its id at `id` and its progress token at `token` replaced.
+    /// Gives the call back if the worker takes nothing.
     #[expect(clippy::result_large_err, reason = "the call goes back to the caller, once per death")]
     pub(super) fn begin(
         self: &Arc<Self>,
         call: ClientCall,
         lease: Lease,
         message: &[u8],
-        id: &RawValue,
-        token: Option<&RawValue>,
+        id: Range<usize>,
+        token: Option<Range<usize>>,
     ) -> Result<u64, (SendError, Option<ClientCall>)> {
         self.served.fetch_add(1, Ordering::Relaxed);
         // Bound first: the table's lock must be free when a lease is dropped.
@@ -219,17 +220,12 @@ impl Member {
         };
         let number = wire.to_string();
         let with = number.as_bytes();
-        let mut edits = vec![Edit {
-            range: range_of(message, id),
-            with,
-        }];
-        if let Some(token) = token {
-            edits.push(Edit {
-                range: range_of(message, token),
-                with,
-            });
-        }
-        let Err(error) = self.worker.stdin.send(splice(message, &mut edits, true)) else {
+        let id = Edit { range: id, with };
+        let frame = match token {
+            None => splice(message, &mut [id], true),
+            Some(token) => splice(message, &mut [id, Edit { range: token, with }], true),
+        };
+        let Err(error) = self.worker.stdin.send(frame) else {
             return Ok(wire);
         };
         let entry = self.calls().remove(wire);
@@ -341,7 +337,7 @@ impl Member {
                         self.worker.pid
                     ));
                     self.stats.refused(&refusal);
-                    call.stream.finish(refused::error(&call.id, &refusal));
+                    call.stream.finish(refused::error(&call.id, &refusal), Some(i64::from(refusal.reason.code())));
                 }
                 Entry::Listen(listen) => listen.leg_ended(self.id(), None),
                 Entry::Own(_) | Entry::Cancelled { .. } => {}

@@ -146,7 +146,12 @@ impl Router {
             range: range_of(line, id),
             with: &call.id,
         };
-        call.stream.finish(splice(line, &mut [edit], false).into());
+        let error = match outcome {
+            Outcome::Result(_) => None,
+            Outcome::Error(error) => Some(envelope::error_code(error).unwrap_or_default()),
+        };
+        call.stream
+            .finish(splice(line, &mut [edit], false).into(), error);
     }
 
     fn notification(&self, line: &[u8], method: &str, params: Option<Params<'_>>) {

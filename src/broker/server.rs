@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -95,6 +95,8 @@ pub struct Server {
     pub(super) no_reinitialize: AtomicBool,
     /// A modern client has been here: the modern pool is worth its minimum.
     pub(super) modern_wanted: AtomicBool,
+    /// The worker that was told all subscriptions last; see `rebind`.
+    pub(super) home_told: AtomicU64,
     affinity: Affinity,
     tool_headers: ToolHeaders,
     listens: Mutex<Vec<Weak<Listen>>>,
@@ -129,6 +131,7 @@ impl Server {
             initialized: Mutex::default(),
             no_reinitialize: AtomicBool::new(false),
             modern_wanted: AtomicBool::new(false),
+            home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: ToolHeaders::default(),
             listens: Mutex::default(),

@@ -374,6 +374,15 @@ impl Session {
             .is_ok()
     }
 
+    /// Passes a notification of the client to the session's own worker; shared workers are not
+    /// told what one of many clients says.
+    pub fn forward(&self, message: &[u8]) {
+        for member in self.lane.iter().flat_map(|lane| lane.members()) {
+            // A worker that takes nothing is dying, and notifications have no answer.
+            let _ = member.worker.stdin.send(splice(message, &mut [], true));
+        }
+    }
+
     /// The session's id for a request that `member` sent as `id`, when the worker cancels it.
     pub(super) fn withdraw(&self, member: &Member, id: &[u8]) -> Option<u64> {
         let mut state = self.state();

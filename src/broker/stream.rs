@@ -26,8 +26,8 @@ struct State {
     events: VecDeque<(u64, Bytes)>,
     bytes: usize,
     last_seq: u64,
-    /// The answer's number; nothing comes after it.
-    answer: Option<u64>,
+    /// The answer's number, and its error code if it is an error; nothing comes after it.
+    answer: Option<(u64, Option<i64>)>,
     closed: bool,
     reader: u64,
     waker: Option<Waker>,
@@ -46,6 +46,8 @@ pub enum Next {
         data: Bytes,
         /// Whether the stream ends with it.
         last: bool,
+        /// The error code, if it is an answer that is an error.
+        error: Option<i64>,
     },
     /// Nothing will come any more, or a newer reader took over.
     End,
@@ -70,7 +72,7 @@ impl Stream {
 
     /// Appends a message.
     pub fn push(&self, data: Bytes) {
-        self.append(data, false);
+        self.append(data, None);
     }
 
     /// Appends a message unless the newest one that nobody has read yet is the same: several
@@ -84,16 +86,16 @@ impl Stream {
                 .is_some_and(|(seq, last)| *seq > state.read_up_to && *last == data)
         };
         if !pending {
-            self.append(data, false);
+            self.append(data, None);
         }
     }
 
-    /// Appends the answer; nothing is taken after it.
-    pub fn finish(&self, data: Bytes) {
-        self.append(data, true);
+    /// Appends the answer, with its code if it is an error; nothing is taken after it.
+    pub fn finish(&self, data: Bytes, error: Option<i64>) {
+        self.append(data, Some(error));
     }
 
-    fn append(&self, data: Bytes, answer: bool) {
+    fn append(&self, data: Bytes, answer: Option<Option<i64>>) {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.closed || state.answer.is_some() {
@@ -102,8 +104,8 @@ impl Stream {
         state.last_seq += 1;
         state.bytes += data.len();
         state.events.push_back((state.last_seq, data));
-        if answer {
-            state.answer = Some(state.last_seq);
+        if let Some(error) = answer {
+            state.answer = Some((state.last_seq, error));
         }
         while state.bytes > self.limit && state.events.len() > 1 {
             if let Some((seq, old)) = state.events.pop_front() {
@@ -178,6 +180,12 @@ impl Stream {
         self.state().lost
     }
 
+    /// The last event that was read, which is where a new reader goes on.
+    #[must_use]
+    pub fn read_up_to(&self) -> u64 {
+        self.state().read_up_to
+    }
+
     /// Whether `seq` can be an event of this stream, sent already.
     #[must_use]
     pub fn has_reached(&self, seq: u64) -> bool {
@@ -205,10 +213,15 @@ impl Stream {
         };
         if let Some((seq, data)) = found {
             state.read_up_to = state.read_up_to.max(seq);
-            let last = state.answer == Some(seq);
-            return Poll::Ready(Next::Event { seq, data, last });
+            let answer = state.answer.filter(|(number, _)| *number == seq);
+            return Poll::Ready(Next::Event {
+                seq,
+                data,
+                last: answer.is_some(),
+                error: answer.and_then(|(_, error)| error),
+            });
         }
-        if state.closed || state.answer.is_some_and(|answer| after >= answer) {
+        if state.closed || state.answer.is_some_and(|(answer, _)| after >= answer) {
             return Poll::Ready(Next::End);
         }
         state.waker = Some(cx.waker().clone());
@@ -224,7 +237,9 @@ mod tests {
 
     fn read(stream: &Stream, reader: u64, after: u64) -> Option<(u64, Vec<u8>, bool)> {
         match stream.poll_next(reader, after, &Context::from_waker(Waker::noop())) {
-            Poll::Ready(Next::Event { seq, data, last }) => Some((seq, data.to_vec(), last)),
+            Poll::Ready(Next::Event {
+                seq, data, last, ..
+            }) => Some((seq, data.to_vec(), last)),
             Poll::Ready(Next::End) => Some((0, Vec::new(), true)),
             Poll::Pending => None,
         }
@@ -237,7 +252,7 @@ mod tests {
         let first = stream.attach();
         assert_eq!(read(&stream, first, 0), Some((1, b"a".to_vec(), false)));
         assert_eq!(read(&stream, first, 1), None);
-        stream.finish(Bytes::from_static(b"z"));
+        stream.finish(Bytes::from_static(b"z"), None);
         stream.push(Bytes::from_static(b"too late"));
         let second = stream.attach();
         assert_eq!(read(&stream, first, 1), Some((0, vec![], true)));
@@ -252,7 +267,7 @@ mod tests {
         for _ in 0..50 {
             stream.push(Bytes::from_static(&[b'x'; 10]));
         }
-        stream.finish(Bytes::from_static(&[b'y'; 500]));
+        stream.finish(Bytes::from_static(&[b'y'; 500]), None);
         assert_eq!(stream.bytes(), 500);
         assert_eq!(stream.lost(), 50);
         let reader = stream.attach();

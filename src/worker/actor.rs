@@ -255,7 +255,9 @@ impl Life {
         if timeout(STDERR_REST, &mut stderr).await.is_err() {
             stderr.abort();
         }
-        self.scratch.remove().await;
+        if let Err(error) = self.scratch.remove().await {
+            log::warn!("worker {}: its scratch directory is left behind: {error}", self.worker.id);
+        }
     }
 }
 
