@@ -252,7 +252,7 @@ mod tests {
         let scratch = Scratch::create(state.path(), "music-1").unwrap();
         let closed = scratch.path().join("home/closed");
         fs::create_dir_all(closed.join("inner")).unwrap();
-        fs::set_permissions(closed.join("inner"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(closed.join("inner"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
         drop(scratch);
         assert_eq!(entries(state.path()), Vec::<String>::new());
