@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
@@ -27,10 +28,26 @@ use tokio::time::timeout;
 /// Far above what anything here takes; only a hang gets there.
 const HANG: Duration = Duration::from_secs(20);
 
+/// Process ids of the workers of a test.
+#[derive(Default)]
+struct Started(RefCell<Vec<u32>>);
+
 /// A server with one scratch directory.
 struct Bench {
     _state: TempDir,
     scratch: Scratch,
+    started: Started,
+}
+
+/// A failed test leaves no process behind.
+impl Drop for Started {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for pid in self.0.take() {
+                let _ = signal_group(pid, Signal::Kill);
+            }
+        }
+    }
 }
 
 impl Bench {
@@ -40,7 +57,14 @@ impl Bench {
         Self {
             _state: state,
             scratch,
+            started: Started::default(),
         }
+    }
+
+    fn start(&self, spec: &LaunchSpec) -> Process {
+        let process = spawn(spec).unwrap();
+        self.started.0.borrow_mut().push(process.pid);
+        process
     }
 
     fn spec(&self, program: &[&str]) -> LaunchSpec {
@@ -253,7 +277,7 @@ async fn a_worker_holds_no_descriptor_but_its_three() {
     let _listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _file = fs::File::open("/dev/null").unwrap();
     let other = Bench::new();
-    let mut running = spawn(&other.spec(&["cat"])).unwrap();
+    let mut running = other.start(&other.spec(&["cat"]));
     let outcome = run(&bench.shell("ls /proc/$$/fd; exit 0")).await;
     let mut fds: Vec<&str> = outcome.stdout.lines().collect();
     // Where the shell itself keeps its script's place, if it does, is its own affair.
@@ -316,7 +340,7 @@ async fn a_missing_command_is_told_from_a_broken_one() {
 #[tokio::test]
 async fn the_exit_is_seen_again_and_survives_a_cancelled_wait() {
     let bench = Bench::new();
-    let mut process = spawn(&bench.shell("cat; exit 3")).unwrap();
+    let mut process = bench.start(&bench.shell("cat; exit 3"));
     let early = timeout(Duration::from_millis(20), process.exit.wait()).await;
     assert!(early.is_err(), "it still reads");
     process.stdio.shutdown().await.unwrap();
@@ -329,7 +353,7 @@ async fn the_exit_is_seen_again_and_survives_a_cancelled_wait() {
 #[tokio::test]
 async fn large_frames_pass_both_ways() {
     let bench = Bench::new();
-    let mut process = spawn(&bench.spec(&["cat"])).unwrap();
+    let mut process = bench.start(&bench.spec(&["cat"]));
     let sent: Vec<u8> = (0..4u32 << 20)
         .map(|number| number.to_le_bytes()[1])
         .collect();
@@ -358,7 +382,7 @@ async fn large_frames_pass_both_ways() {
 async fn a_signal_reaches_a_worker_that_has_hardly_started() {
     let bench = Bench::new();
     for _ in 0..20 {
-        let mut process = spawn(&bench.spec(&["sleep", "1000"])).unwrap();
+        let mut process = bench.start(&bench.spec(&["sleep", "1000"]));
         assert!(signal_group(process.pid, Signal::Kill).unwrap());
         assert_eq!(ended(&mut process.exit).await, "killed by SIGKILL");
     }
@@ -367,7 +391,7 @@ async fn a_signal_reaches_a_worker_that_has_hardly_started() {
 #[tokio::test]
 async fn the_group_takes_its_grandchildren_along() {
     let bench = Bench::new();
-    let mut process = spawn(&bench.shell("sleep 1000 & echo $!; wait")).unwrap();
+    let mut process = bench.start(&bench.shell("sleep 1000 & echo $!; wait"));
     let grandchild: u32 = first_line(&mut process).await.parse().unwrap();
     assert!(lives(grandchild));
     assert!(signal_group(process.pid, Signal::Kill).unwrap());
@@ -379,7 +403,7 @@ async fn the_group_takes_its_grandchildren_along() {
 async fn what_left_the_group_is_found_by_its_session() {
     let bench = Bench::new();
     // timeout(1) makes a process group of its own, as job control in a shell does.
-    let mut process = spawn(&bench.shell("timeout 1000 sleep 1000 & echo $!; cat")).unwrap();
+    let mut process = bench.start(&bench.shell("timeout 1000 sleep 1000 & echo $!; cat"));
     let pid = process.pid;
     let stray: u32 = first_line(&mut process).await.parse().unwrap();
     until("the stray leads a group", || {
@@ -401,7 +425,7 @@ async fn what_left_the_group_is_found_by_its_session() {
 async fn a_flood_on_stderr_neither_blocks_nor_grows() {
     let bench = Bench::new();
     let mut process =
-        spawn(&bench.shell("head -c 67108864 /dev/zero | tr '\\0' e >&2; echo done")).unwrap();
+        bench.start(&bench.shell("head -c 67108864 /dev/zero | tr '\\0' e >&2; echo done"));
     let before = own_resident_bytes().unwrap();
     let (tail, task) = drain(process.stderr, "music".into(), 1);
     let mut line = String::new();
@@ -420,7 +444,7 @@ async fn a_flood_on_stderr_neither_blocks_nor_grows() {
 #[tokio::test]
 async fn the_last_words_of_a_dead_worker_can_be_reported() {
     let bench = Bench::new();
-    let mut process = spawn(&bench.shell("echo 'ImportError: no module' >&2; exit 1")).unwrap();
+    let mut process = bench.start(&bench.shell("echo 'ImportError: no module' >&2; exit 1"));
     let (tail, task) = drain(process.stderr, "music".into(), 1);
     assert_eq!(ended(&mut process.exit).await, "exited with status 1");
     timeout(HANG, task).await.expect("stderr ends").unwrap();

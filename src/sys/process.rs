@@ -86,12 +86,12 @@ pub fn signal_group(pid: u32, signal: Signal) -> io::Result<bool> {
     let Some(group) = positive(pid) else {
         return Ok(false);
     };
-    match signal::killpg(group, NixSignal::from(signal)) {
-        Ok(()) => Ok(true),
-        Err(Errno::ESRCH) if is_ungrouped_child(group) => {
-            sent(signal::kill(group, NixSignal::from(signal)))
-        }
-        Err(error) => sent(Err(error)),
+    let signal = NixSignal::from(signal);
+    match signal::killpg(group, signal) {
+        Err(Errno::ESRCH) if is_ungrouped_child(group) => sent(signal::kill(group, signal)),
+        // It may have made its group between the two looks.
+        Err(Errno::ESRCH) => sent(signal::killpg(group, signal)),
+        result => sent(result),
     }
 }
 
