@@ -149,3 +149,27 @@ pub fn kill_leftovers(leader: u32) -> usize {
     }
     killed.len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let before = own_resident_bytes().unwrap();
+        let touched = vec![1_u8; 64 << 20];
+        let after = own_resident_bytes().unwrap();
+        assert!(after > before + (32 << 20), "{before} then {after}");
+        drop(touched);
+        // Above the kernel's largest process id.
+        assert_eq!(resident_bytes(1 << 23), None);
+    }
+
+    #[test]
+    fn numbers_that_mean_many_processes_are_refused() {
+        for pid in [0, 1, u32::MAX] {
+            assert!(!signal_group(pid, Signal::Interrupt).unwrap());
+            assert_eq!(kill_leftovers(pid), 0);
+        }
+    }
+}
