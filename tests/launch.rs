@@ -465,7 +465,7 @@ async fn nothing_is_left_on_disk() {
     let root = bench.scratch.path().parent().unwrap().to_owned();
     let outcome =
         run(&bench
-            .shell("mkdir -p $HOME/a/b $TMPDIR/c; echo x > $HOME/a/b/file; ln -s / $TMPDIR/root"))
+            .shell("mkdir -p $HOME/a/b $TMPDIR/c; echo x > $HOME/a/b/file; ln -s / $TMPDIR/out"))
         .await;
     assert_eq!(outcome.ended, "exited with status 0");
     assert!(root.join("music-1/home/a/b/file").exists());
