@@ -87,10 +87,16 @@ pub fn default_signals() -> io::Result<()> {
     use signal_hook::consts::{
         SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
     };
+    // Only where needed: from the handler to the exec the signal would be lost.
+    let ignored = procfs::process::Process::myself()
+        .and_then(|own| own.status())
+        .map_or(u64::MAX, |status| status.sigign);
     for signal in [
         SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGCHLD,
     ] {
-        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        if ignored & (1 << (signal - 1)) != 0 {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
     }
     Ok(())
 }

@@ -86,12 +86,12 @@ pub fn signal_group(pid: u32, signal: Signal) -> io::Result<bool> {
     let Some(group) = positive(pid) else {
         return Ok(false);
     };
-    match signal::killpg(group, NixSignal::from(signal)) {
-        Ok(()) => Ok(true),
-        Err(Errno::ESRCH) if is_ungrouped_child(group) => {
-            sent(signal::kill(group, NixSignal::from(signal)))
-        }
-        Err(error) => sent(Err(error)),
+    let signal = NixSignal::from(signal);
+    match signal::killpg(group, signal) {
+        Err(Errno::ESRCH) if is_ungrouped_child(group) => sent(signal::kill(group, signal)),
+        // It may have made its group between the two looks.
+        Err(Errno::ESRCH) => sent(signal::killpg(group, signal)),
+        result => sent(result),
     }
 }
 
@@ -148,4 +148,28 @@ pub fn kill_leftovers(leader: u32) -> usize {
         }
     }
     killed.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let before = own_resident_bytes().unwrap();
+        let touched = vec![1_u8; 64 << 20];
+        let after = own_resident_bytes().unwrap();
+        assert!(after > before + (32 << 20), "{before} then {after}");
+        drop(touched);
+        // Above the kernel's largest process id.
+        assert_eq!(resident_bytes(1 << 23), None);
+    }
+
+    #[test]
+    fn numbers_that_mean_many_processes_are_refused() {
+        for pid in [0, 1, u32::MAX] {
+            assert!(!signal_group(pid, Signal::Interrupt).unwrap());
+            assert_eq!(kill_leftovers(pid), 0);
+        }
+    }
 }

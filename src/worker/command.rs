@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn named_variables_pass_and_own_ones_win() {
         let env = built(
-            &[("TOKEN", "daemon"), ("HOME", "/root")],
+            &[("TOKEN", "daemon"), ("HOME", "/daemon")],
             &["TOKEN", "ABSENT"],
             &[("HOME", "/srv"), ("PATH", "/opt/bin")],
         );

@@ -122,7 +122,7 @@ pub fn spawn(spec: &LaunchSpec) -> Result<Process, SpawnError> {
         pid,
         stdio,
         stderr,
-        exit: ExitWatch { child, seen: None },
+        exit: ExitWatch { child },
     })
 }
 
@@ -144,16 +144,12 @@ fn stdio_pair() -> io::Result<(UnixStream, OwnedFd, OwnedFd)> {
 #[derive(Debug)]
 pub struct ExitWatch {
     child: Child,
-    seen: Option<ExitStatus>,
 }
 
 impl ExitWatch {
     /// Resolves once the process has ended; cancel safe, and again at once when called again.
     pub async fn wait(&mut self) -> ExitStatus {
-        if let Some(status) = self.seen {
-            return status;
-        }
-        let status = match self.child.wait().await {
+        match self.child.wait().await {
             Ok(status) => status,
             Err(error) => {
                 // Only ECHILD is possible: somebody else reaped it, so it is gone all the same.
@@ -163,9 +159,7 @@ impl ExitWatch {
                 );
                 ExitStatus::from_raw(0xff00)
             }
-        };
-        self.seen = Some(status);
-        status
+        }
     }
 }
 

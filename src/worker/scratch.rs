@@ -238,12 +238,15 @@ mod tests {
         let outside = state.path().join("outside");
         fs::create_dir(&outside).unwrap();
         fs::write(outside.join("kept"), "x").unwrap();
+        fs::set_permissions(&outside, fs::Permissions::from_mode(0o755)).unwrap();
         let root = state.path().join("scratch");
         let scratch = Scratch::create(&root, "music-1").unwrap();
         symlink(&outside, scratch.path().join("home/out")).unwrap();
         drop(scratch);
         assert_eq!(entries(&root), Vec::<String>::new());
         assert_eq!(entries(&outside), ["kept"]);
+        let mode = fs::metadata(&outside).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 
     #[test]
@@ -252,7 +255,7 @@ mod tests {
         let scratch = Scratch::create(state.path(), "music-1").unwrap();
         let closed = scratch.path().join("home/closed");
         fs::create_dir_all(closed.join("inner")).unwrap();
-        fs::set_permissions(closed.join("inner"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(closed.join("inner"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(&closed, fs::Permissions::from_mode(0o500)).unwrap();
         drop(scratch);
         assert_eq!(entries(state.path()), Vec::<String>::new());
