@@ -45,13 +45,20 @@ pub async fn run(server: Arc<Server>) {
 }
 
 impl Server {
-    /// Takes no calls any more, ends listens politely, stops the workers; `run` returns when all
-    /// are gone.
-    pub fn stop(&self) {
-        self.standing().send_modify(|s| s.stopping = true);
+    /// Ends the streams that only wait for news: subscriptions, politely, and the standalone
+    /// streams of sessions.
+    pub fn end_idle_streams(&self) {
         for listen in self.listens() {
             listen.finish();
         }
+        for session in self.sessions() {
+            session.standalone().close();
+        }
+    }
+
+    /// Takes no calls any more and stops the workers; `run` returns when all are gone.
+    pub fn stop(&self) {
+        self.standing().send_modify(|s| s.stopping = true);
         for era in [Era::Legacy, Era::Modern] {
             self.lane(era).refuse_waiters(&Refusal::draining());
         }

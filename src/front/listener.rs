@@ -35,7 +35,7 @@ pub async fn serve(
         // A place first: beyond the limit connections wait in the kernel's backlog.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
-            _ = stop.wait_for(|s| *s) => break,
+            () = stopped(&mut stop) => break,
         };
         let Ok(place) = place else {
             break;
@@ -51,7 +51,7 @@ pub async fn serve(
                     continue;
                 }
             },
-            _ = stop.wait_for(|s| *s) => break,
+            () = stopped(&mut stop) => break,
         };
         let context = Arc::clone(&context);
         let stop = stop.clone();
@@ -69,6 +69,11 @@ pub async fn serve(
         log::warn!("{} connections did not finish within {drain:?}", connections.len());
         connections.shutdown().await;
     }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|s| *s).await;
 }
 
 /// The peer's own doing, nothing to wait for.
@@ -97,7 +102,7 @@ async fn connection(socket: TcpStream, context: &Arc<Context>, mut stop: watch::
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|s| *s) => {
+        () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
