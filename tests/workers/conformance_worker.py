@@ -103,21 +103,6 @@ def argument(params: types.CallToolRequestParams, name: str, kind: type | tuple[
     return value
 
 
-@tool("echo", "Returns its text, optionally after a delay.", {
-    "type": "object",
-    "properties": {"text": {"type": "string"}, "delay_ms": {"type": "integer", "minimum": 0, "maximum": 60000}},
-    "required": ["text"],
-})
-async def echo(ctx: Ctx, params: types.CallToolRequestParams) -> Answer:
-    await anyio.sleep((params.arguments or {}).get("delay_ms", 0) / 1000)
-    return said(argument(params, "text"))
-
-
-@tool("add", "Adds two numbers.", form(a={"type": "number"}, b={"type": "number"}))
-async def add(ctx: Ctx, params: types.CallToolRequestParams) -> Answer:
-    return said(str(argument(params, "a", (int, float)) + argument(params, "b", (int, float))))
-
-
 @tool("test_simple_text", "Returns one text item.")
 async def simple_text(ctx: Ctx, params: types.CallToolRequestParams) -> Answer:
     return said("This is a simple text response for testing.")
@@ -436,6 +421,23 @@ async def required_capabilities(ctx: Ctx, params: types.CallToolRequestParams) -
     if asked and not params.input_responses:
         return required(ctx, **asked)
     return said("Asked for nothing more")
+
+
+# -- plain tools for the client matrix: last in the list, because the suite calls the first one without arguments ----
+
+@tool("echo", "Returns its text, optionally after a delay.", {
+    "type": "object",
+    "properties": {"text": {"type": "string"}, "delay_ms": {"type": "integer", "minimum": 0, "maximum": 60000}},
+    "required": ["text"],
+})
+async def echo(ctx: Ctx, params: types.CallToolRequestParams) -> Answer:
+    await anyio.sleep((params.arguments or {}).get("delay_ms", 0) / 1000)
+    return said(argument(params, "text"))
+
+
+@tool("add", "Adds two numbers.", form(a={"type": "number"}, b={"type": "number"}))
+async def add(ctx: Ctx, params: types.CallToolRequestParams) -> Answer:
+    return said(str(argument(params, "a", (int, float)) + argument(params, "b", (int, float))))
 
 
 # -- resources -------------------------------------------------------------------------------------------------
