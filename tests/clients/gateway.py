@@ -188,6 +188,16 @@ class Gateway:
             raise Failure(f"/metrics ({status}) has no mainstay_sessions")
         return sum(map(int, counts))
 
+    def wait_warm(self, server: str, workers: int, limit: float = 20.0) -> None:
+        """Waits for idle workers, so that their start is not part of what is timed. Not a check."""
+        series = re.compile(rf'^mainstay_workers\{{server="{server}",state="idle"\}} (\d+)', re.MULTILINE)
+
+        def idle() -> bool:
+            found = series.search(fetch(f"http://127.0.0.1:{self.port}/metrics")[1])
+            return found is not None and int(found[1]) >= workers
+
+        wait_until(limit, idle)
+
     def tail(self, lines: int = 60) -> None:
         """Shows the end of the daemon's log on stderr."""
         text = self.log.read_text(errors="replace").splitlines()[-lines:]
@@ -208,10 +218,11 @@ class Gateway:
         wait_until(2.0, lambda: not marked(self.mark))
         found = [f"process {pid}: {command}" for pid, command in marked(self.mark).items()]
         found += [f"in TMPDIR: {path.name}" for path in self.scrap.iterdir()]
+        # A worker's private directory is known by what is in it, wherever the daemon keeps it.
         found += [
-            f"scratch: {path.relative_to(self.state)}"
-            for path in self.state.rglob("*")
-            if path.parent.name == "scratch"
+            f"scratch: {home.parent.relative_to(self.folder)}"
+            for home in self.folder.rglob("home")
+            if (home.parent / "tmp").is_dir()
         ]
         return found
 
