@@ -251,21 +251,22 @@ class Gateway:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def run(command: list[Any], limit: float, **more: Any) -> str:
+def run(command: list[Any], limit: float) -> str:
     """Output of a command that has to succeed within `limit` seconds; its output is in the failure."""
-    environment = {**os.environ, "MAINSTAY_TEST_NODE_MODULES": str(MODULES), **more.pop("env", {})}
     try:
-        done = subprocess.run(
-            [str(part) for part in command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=limit,
-            env=environment,
-            check=False,
-            **more,
-        )
+        # Some clients keep settings and caches in the home directory, which is not ours to fill.
+        with tempfile.TemporaryDirectory(prefix="mainstay-home-") as home:
+            done = subprocess.run(
+                [str(part) for part in command],
+                cwd=home,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=limit,
+                env={**os.environ, "HOME": home, "MAINSTAY_TEST_NODE_MODULES": str(MODULES)},
+                check=False,
+            )
     except subprocess.TimeoutExpired as error:
         output = error.stdout or b""
         text = output.decode(errors="replace") if isinstance(output, bytes) else output
