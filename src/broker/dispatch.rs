@@ -55,10 +55,7 @@ impl Server {
     pub async fn submit(&self, ask: Ask) -> Result<Sent, Refusal> {
         let lane = self.lane(Era::Modern);
         let sent = send(lane, ask).await;
-        sent.map_err(|refusal| {
-            self.stats().refused(&refusal);
-            refusal
-        })
+        sent.inspect_err(|refusal| self.stats().refused(refusal))
     }
 
     /// Sends a legacy call; whatever happens to it, its stream ends with an answer.
@@ -94,7 +91,10 @@ impl Server {
 
     fn refuse(&self, call: &ClientCall, refusal: &Refusal) {
         self.stats().refused(refusal);
-        call.stream.finish(refused::error(&call.id, refusal), Some(i64::from(refusal.reason.code())));
+        call.stream.finish(
+            refused::error(&call.id, refusal),
+            Some(i64::from(refusal.reason.code())),
+        );
     }
 
     /// Cancels what the client of `session` knows by this raw id, in flight or queued.
@@ -120,7 +120,9 @@ async fn send(lane: &Arc<Lane>, mut ask: Ask) -> Result<Sent, Refusal> {
             Err(Unsent::Again(again)) => *again,
             Err(Unsent::Refused(refusal, _)) => return Err(refusal),
             Err(Unsent::Told) => {
-                return Err(Refusal::worker_lost("the worker ended while it was written to"));
+                return Err(Refusal::worker_lost(
+                    "the worker ended while it was written to",
+                ));
             }
         };
     }

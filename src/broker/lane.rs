@@ -133,7 +133,11 @@ impl Lane {
             members: state.members.len(),
             idle: state.members.iter().filter(|m| m.leases() == 0).count(),
             in_flight: state.in_flight,
-            waiting: state.waiters.iter().filter(|w| !w.grant.is_closed()).count(),
+            waiting: state
+                .waiters
+                .iter()
+                .filter(|w| !w.grant.is_closed())
+                .count(),
         }
     }
 

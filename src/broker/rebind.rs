@@ -64,7 +64,10 @@ pub(super) async fn bind(
         }
     }
     Err(Refusal::overloaded(
-        format!("no worker of server {} could be initialised: {last}", server.name()),
+        format!(
+            "no worker of server {} could be initialised: {last}",
+            server.name()
+        ),
         Duration::from_secs(1),
     ))
 }
@@ -120,7 +123,11 @@ async fn replay(server: &Arc<Server>, session: &Arc<Session>, member: &Arc<Membe
     }
     let mut said = Vec::new();
     if let Some(level) = session.level() {
-        said.push(("logging/setLevel", "level", String::from_utf8_lossy(&level).into_owned()));
+        said.push((
+            "logging/setLevel",
+            "level",
+            String::from_utf8_lossy(&level).into_owned(),
+        ));
     }
     for uri in session.subscriptions() {
         said.push(("resources/subscribe", "uri", uri));
@@ -167,7 +174,10 @@ pub(super) fn resubscribe(server: &Arc<Server>) {
         for uri in uris {
             // A worker that refuses has no such resource any more.
             let _ = home
-                .ask(|id| with_param(id, "resources/subscribe", "uri", &uri), patience)
+                .ask(
+                    |id| with_param(id, "resources/subscribe", "uri", &uri),
+                    patience,
+                )
                 .await;
         }
     });

@@ -110,7 +110,10 @@ impl Sessions {
     #[must_use]
     pub fn count(&self, server: &str) -> usize {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter(|s| s.server().name() == server).count()
+        table
+            .values()
+            .filter(|s| s.server().name() == server)
+            .count()
     }
 
     /// Ends what nobody uses any more.

@@ -70,9 +70,7 @@ impl hyper::body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Kind::Events(_) => SizeHint::default(),
         }
     }
@@ -178,7 +176,9 @@ impl Events {
         let mut chunk = Vec::new();
         while !self.ended && chunk.len() < CHUNK {
             match self.stream.poll_next(self.reader, self.after, cx) {
-                Poll::Ready(Next::Event { seq, data, last, .. }) => {
+                Poll::Ready(Next::Event {
+                    seq, data, last, ..
+                }) => {
                     sse::event(&mut chunk, self.id(seq), &data);
                     self.after = seq;
                     self.ended = last;

@@ -24,7 +24,10 @@ const META_VERSION: &[u8] = b"\"io.modelcontextprotocol/protocolVersion\"";
 
 /// Whether `Accept` names this type; several header lines count as one list.
 fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
-    let mut lines = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let mut lines = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
     let Some(first) = lines.next() else {
         return false;
     };
@@ -47,7 +50,10 @@ pub fn accepts_events(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// The 406 or 415.
-#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what the caller returns at once"
+)]
 pub fn check_types(headers: &HeaderMap) -> Result<(), Answer> {
     let events = accepts_events(headers);
     let listens = headers

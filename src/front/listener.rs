@@ -66,7 +66,10 @@ pub async fn serve(
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, finished).await.is_err() {
-        log::warn!("{} connections did not finish within {drain:?}", connections.len());
+        log::warn!(
+            "{} connections did not finish within {drain:?}",
+            connections.len()
+        );
         connections.shutdown().await;
     }
 }
@@ -90,9 +93,8 @@ fn is_transient(error: &io::Error) -> bool {
 async fn connection(socket: TcpStream, context: &Arc<Context>, mut stop: watch::Receiver<bool>) {
     // A socket that is gone already fails at the first read too.
     let _ = socket.set_nodelay(true);
-    let service = service_fn(|request| async {
-        Ok::<_, Infallible>(router::handle(context, request).await)
-    });
+    let service =
+        service_fn(|request| async { Ok::<_, Infallible>(router::handle(context, request).await) });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(context.listen.header_timeout)

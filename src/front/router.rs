@@ -74,7 +74,10 @@ fn forbidden(stopped: &Stopped) -> Answer {
     answer::fault(Fault::Forbidden, "null", code::INVALID_REQUEST, &text)
 }
 
-#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what the caller returns at once"
+)]
 fn target(context: &Context, path: &str) -> Result<Arc<Server>, Answer> {
     let found = match path {
         "/mcp" => context.catalog.default_server(),
