@@ -102,8 +102,9 @@ impl Server {
         if session.cancel_queued(id) {
             return;
         }
-        let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
-        for member in lane.members() {
+        // Not the lane's: a worker that is being replaced finishes its calls outside of it.
+        let members: Vec<_> = self.roster().members.values().cloned().collect();
+        for member in members {
             if let Some(wire) = member.find(session, id) {
                 member.cancel(wire, reason);
                 return;

@@ -32,6 +32,8 @@ pub enum Fault {
     Method,
     /// `Accept` lacks a type.
     NotAcceptable,
+    /// The body did not arrive in time.
+    Timeout,
     /// Body larger than the limit.
     TooLarge,
     /// Not `application/json`.
@@ -47,6 +49,7 @@ impl Fault {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BadRequest => StatusCode::BAD_REQUEST,
