@@ -1,1 +1,310 @@
-//! (being written)
+//! The daemon from start to end, in one line of steps: directories, admin socket, listener,
+//! servers, READY, wait, drain, stop. It wires the parts and awaits them; each knows its own
+//! business.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::admin;
+use crate::broker::catalog::Catalog;
+use crate::broker::open::StreamBounds;
+use crate::broker::server::{Server, Shared};
+use crate::broker::sessions::Sessions;
+use crate::broker::snapshot::{Health, Snapshot, View};
+use crate::broker::supervise;
+use crate::config::Config;
+use crate::exit;
+use crate::front::context::Context;
+use crate::front::listener;
+use crate::front::origin::Gate;
+use crate::observe::event::{Event, emit};
+use crate::observe::status;
+use crate::sys;
+use crate::sys::lock::Lock;
+use crate::sys::notify::Notifier;
+use crate::sys::signal::{Request, Signals};
+use crate::worker::process::own_launcher;
+use crate::worker::scratch;
+
+/// How long calls in flight may take to finish once the daemon was asked to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often sessions are swept and the status line is told.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// Why the daemon could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory {path}: {source}; create it, or choose another with --state-dir")]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Another daemon has the state directory.
+    #[error("another mainstayd uses the state directory {0}; stop it, or choose another directory with --state-dir")]
+    Locked(PathBuf),
+    /// The admin socket cannot be bound.
+    #[error("{0}")]
+    Admin(String),
+    /// The HTTP listener cannot be bound.
+    #[error("cannot listen on {address}: {source}{}", in_use(.source))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Signal handlers cannot be installed.
+    #[error("cannot install signal handlers: {0}")]
+    Signals(io::Error),
+    /// A task that must not end ended.
+    #[error("{0} ended although nobody asked it to; this is a bug in mainstay")]
+    Critical(&'static str),
+}
+
+fn in_use(source: &io::Error) -> &'static str {
+    if source.kind() == io::ErrorKind::AddrInUse {
+        "; another program (or another mainstayd) has this port: choose one with --listen ADDR:PORT"
+    } else {
+        ""
+    }
+}
+
+impl DaemonError {
+    /// The exit status for this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::StateDir { .. } | Self::Admin(_) => exit::CANT_CREATE,
+            Self::Locked(_) | Self::Listen { .. } | Self::Signals(_) => exit::OS,
+            Self::Critical(_) => exit::SOFTWARE,
+        }
+    }
+}
+
+/// What the daemon looks like, for all views.
+struct Overview {
+    catalog: Arc<Catalog>,
+    started: Instant,
+    listen: OnceLock<SocketAddr>,
+    connections: Arc<AtomicU64>,
+    draining: Arc<AtomicBool>,
+}
+
+impl View for Overview {
+    fn snapshot(&self) -> Snapshot {
+        let servers: Vec<_> = self.catalog.all().iter().map(|s| s.status()).collect();
+        let default = servers.iter().find(|s| s.default).map(|s| s.health);
+        let worst = servers.iter().map(|s| s.health).max();
+        let health = match (default, worst) {
+            (Some(Health::Ok | Health::Degraded), Some(Health::Ok)) => Health::Ok,
+            (Some(Health::Ok | Health::Degraded), _) => Health::Degraded,
+            (Some(health), _) => health,
+            (None, _) => Health::Down,
+        };
+        let phase = match (self.draining.load(Ordering::Relaxed), self.listen.get()) {
+            (true, _) => "draining",
+            (false, None) => "starting",
+            (false, Some(_)) => "serving",
+        };
+        Snapshot {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs(),
+            health,
+            phase: phase.to_owned(),
+            listen: self.listen.get().map(ToString::to_string).unwrap_or_default(),
+            connections: self.connections.load(Ordering::Relaxed),
+            memory_bytes: sys::process::own_resident_bytes(),
+            servers,
+        }
+    }
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// See [`DaemonError`]; nothing is left running.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    let notifier = Notifier::from_environment();
+    let mut signals = Signals::install().map_err(DaemonError::Signals)?;
+    let _lock = state_dir(&config.state_dir)?;
+    let scratch_root = config.state_dir.join("scratch");
+    if let Err(error) = scratch::sweep(&scratch_root) {
+        log::warn!("scratch directories of an earlier life are left behind: {error}");
+    }
+    let admin = admin::server::bind(&config.admin.socket)
+        .map_err(|e| DaemonError::Admin(chain(&e)))?;
+    let listener = bind(config.listen.http)?;
+    let address = listener.local_addr().unwrap_or(config.listen.http);
+
+    let servers = servers(&config, scratch_root);
+    let catalog = Arc::new(Catalog::new(servers));
+    let overview = Arc::new(Overview {
+        catalog: Arc::clone(&catalog),
+        started: Instant::now(),
+        listen: OnceLock::new(),
+        connections: Arc::default(),
+        draining: Arc::default(),
+    });
+    let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
+    let context = Arc::new(Context {
+        catalog: Arc::clone(&catalog),
+        gate: Gate::new(&config.listen, address),
+        listen: config.listen.clone(),
+        streams: StreamBounds {
+            buffer: config.sessions.stream_buffer_bytes,
+            retention: config.sessions.stream_retention,
+        },
+        view: Arc::clone(&view),
+        draining: Arc::clone(&overview.draining),
+        connections: Arc::clone(&overview.connections),
+    });
+
+    let (stop, stopped) = watch::channel(false);
+    let mut keepers = JoinSet::new();
+    for server in catalog.all() {
+        keepers.spawn(supervise::run(Arc::clone(server)));
+    }
+    let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
+    let mut admin_stopped = stopped.clone();
+    let mut admin = tokio::spawn(admin::server::serve(admin, Arc::clone(&view), async move {
+        let _ = admin_stopped.wait_for(|s| *s).await;
+    }));
+    let _ = overview.listen.set(address);
+    emit(&Event::DaemonStarted {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        listen: address.to_string(),
+    });
+    notifier.ready();
+
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    let ended = loop {
+        tokio::select! {
+            request = signals.next() => match request {
+                Request::Stop => break Ok(()),
+                Request::Reload => log::warn!(
+                    "SIGHUP: this version reads its configuration only at its start; restart to apply changes"
+                ),
+            },
+            _ = housekeeping.tick() => {
+                if let Some(server) = catalog.all().first() {
+                    server.shared().sessions.sweep();
+                }
+                notifier.status(&status::line(&overview.snapshot()));
+            }
+            _ = &mut front => break Err(DaemonError::Critical("the HTTP listener")),
+            _ = &mut admin => break Err(DaemonError::Critical("the admin socket")),
+            Some(_) = keepers.join_next() => break Err(DaemonError::Critical("a server's supervisor")),
+        }
+    };
+
+    overview.draining.store(true, Ordering::Relaxed);
+    notifier.stopping();
+    let in_flight = overview.snapshot().servers.iter().map(|s| s.in_flight).sum();
+    emit(&Event::DaemonStopping {
+        cause: ended.as_ref().map_or_else(ToString::to_string, |()| "a signal".to_owned()),
+        in_flight,
+    });
+    stop_all(&catalog, &stop, front, keepers).await;
+    if !admin.is_finished() {
+        let _ = admin.await;
+    }
+    ended
+}
+
+/// Calls in flight get their answers, then the workers go.
+async fn stop_all(
+    catalog: &Catalog,
+    stop: &watch::Sender<bool>,
+    front: tokio::task::JoinHandle<()>,
+    mut keepers: JoinSet<()>,
+) {
+    // Streams that only wait for news would hold up the drain.
+    for server in catalog.all() {
+        server.end_idle_streams();
+    }
+    stop.send_replace(true);
+    if !front.is_finished() {
+        let _ = front.await;
+    }
+    for server in catalog.all() {
+        server.stop();
+    }
+    while keepers.join_next().await.is_some() {}
+}
+
+fn servers(config: &Config, scratch_root: PathBuf) -> Vec<Arc<Server>> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut life = [0u8; 2];
+    // Without randomness lives are not told apart, which matters only to leftovers of the last.
+    let _ = getrandom::fill(&mut life);
+    let shared = Arc::new(Shared {
+        life: u16::from_le_bytes(life),
+        launcher: own_launcher(),
+        scratch_root,
+        start_cap: (cores / 2).max(1),
+        sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),
+        next_worker: AtomicU64::new(0),
+    });
+    config
+        .servers
+        .iter()
+        .map(|server| Server::new(server.clone(), Arc::clone(&shared)))
+        .collect()
+}
+
+/// Makes the state directory and takes its lock, which the kernel gives back with the process.
+fn state_dir(path: &Path) -> Result<Lock, DaemonError> {
+    let failed = |source| DaemonError::StateDir {
+        path: path.to_owned(),
+        source,
+    };
+    if !path.is_dir() {
+        fs::create_dir_all(path).map_err(failed)?;
+        fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    let lock = File::create(path.join("lock")).map_err(failed)?;
+    match sys::lock::try_exclusive(lock) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(DaemonError::Locked(path.to_owned())),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
+    let failed = |source| DaemonError::Listen { address, source };
+    let socket = if address.is_ipv4() {
+        tokio::net::TcpSocket::new_v4()
+    } else {
+        tokio::net::TcpSocket::new_v6()
+    }
+    .map_err(failed)?;
+    socket.set_reuseaddr(true).map_err(failed)?;
+    socket.bind(address).map_err(failed)?;
+    socket.listen(4096).map_err(failed)
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

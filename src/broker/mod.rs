@@ -1,2 +1,29 @@
-//! The broker decides each call (being written).
+//! The broker decides each call: which worker of a server gets it, or why nobody does.
+//!
+//! [`server`] is one `[servers.NAME]`; [`supervise`] keeps its pool, [`start`] lives through one
+//! worker's life, [`handshake`] opens it. A [`lane`] hands out places at workers, [`dispatch`]
+//! sends calls, [`route`] finds the way back. [`session`] and [`stream`] are what clients of the
+//! legacy era come back to. It knows nothing of HTTP.
+
+pub mod affinity;
+pub mod calls;
+pub mod catalog;
+pub mod dispatch;
+pub mod handshake;
+pub mod lane;
+pub mod listen;
+pub mod member;
+pub mod open;
+mod rebind;
+pub mod refused;
+mod route;
+pub mod server;
+pub mod session;
+pub mod sessions;
 pub mod snapshot;
+mod start;
+pub mod stats;
+pub mod status;
+pub mod stream;
+pub mod supervise;
+pub mod tool_headers;

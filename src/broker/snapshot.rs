@@ -5,6 +5,14 @@
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Whoever can tell what the daemon looks like right now. Called by every scrape and every
+/// `mainstayctl status`, from async tasks: an implementation reads counters and short locks, and
+/// never waits.
+pub trait View: Send + Sync {
+    /// The present state.
+    fn snapshot(&self) -> Snapshot;
+}
+
 /// How well a server, or the daemon as a whole, serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -20,7 +28,7 @@ pub enum Health {
 }
 
 /// The daemon and everything it serves.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Version of the daemon.
     pub version: String,
@@ -43,7 +51,7 @@ pub struct Snapshot {
 }
 
 /// One `[servers.NAME]`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// Name in the configuration.
     pub name: String,
@@ -75,6 +83,9 @@ pub struct ServerStatus {
     pub sessions: usize,
     /// Lifetime counters.
     pub counters: Counters,
+    /// How long its calls took.
+    #[serde(default)]
+    pub durations: DurationHistogram,
     /// The last time a worker failed to start or died.
     pub last_failure: Option<Failure>,
     /// The workers.
@@ -82,7 +93,7 @@ pub struct ServerStatus {
 }
 
 /// Lifetime counters of one server. All only ever grow.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Calls by outcome: `ok`, `error` (a JSON-RPC error of the worker), `cancelled`, `lost`, `refused`.
     pub calls: BTreeMap<String, u64>,
@@ -102,8 +113,31 @@ pub struct Counters {
     pub unrouted: u64,
 }
 
+/// How long calls took, from acceptance to the last byte of the answer. Everything in it only
+/// ever grows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DurationHistogram {
+    /// Calls per bucket, not cumulated: one number for each of [`Self::BOUNDS_MICROS`] and a last
+    /// one for the calls above them. Empty where nothing was measured.
+    pub buckets: Vec<u64>,
+    /// All calls measured.
+    pub count: u64,
+    /// Their durations added up, in microseconds. An integer, so that it survives JSON unchanged.
+    pub sum_micros: u64,
+}
+
+impl DurationHistogram {
+    /// Upper bounds (inclusive) of the buckets in microseconds: 1 ms to 60 s, about 2.5 steps a
+    /// decade. Sixteen series per server are what a page can afford; 60 s is where the TypeScript
+    /// SDK gives up on a request.
+    pub const BOUNDS_MICROS: [u64; 15] = [
+        1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+        2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+    ];
+}
+
 /// How a worker failed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Seconds ago.
     pub seconds_ago: u64,
@@ -118,7 +152,7 @@ pub struct Failure {
 }
 
 /// One worker process.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Number of the worker, unique within the life of the daemon.
     pub id: u64,

@@ -1,1 +1,33 @@
-//! (being written)
+//! The configuration: TOML files in, one checked [`Config`] out, or every error at once.
+//!
+//! Owns the names, units, defaults and limits of all keys, where the files are, and the wording of
+//! the messages. It refuses to know what the values are used for: it starts nothing, opens no
+//! socket, and does not look whether a server's command exists (a missing program is a worker's
+//! failure, met with backoff, and not a reason for the daemon not to start).
+//!
+//! The way of a value: [`load()`] finds the files, `table` and `item` read key by key with the place
+//! of everything, `value` knows sizes and time spans, `server` and `section` know the keys,
+//! `document` what must hold between tables; [`effective_toml`] writes the result down again.
+
+mod document;
+mod effective;
+mod environment;
+mod error;
+mod item;
+mod load;
+mod model;
+mod section;
+mod server;
+mod source;
+mod suggest;
+mod table;
+mod value;
+
+pub use document::known_keys;
+pub use effective::effective_toml;
+pub use environment::{Environment, Overrides};
+pub use error::{ConfigError, Errors};
+pub use load::{SYSTEM_FILE, from_str, load};
+pub use model::{
+    Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
+};

@@ -1,1 +1,11 @@
-//! (being written)
+//! What the daemon says about itself: events in the log, the status line, the metrics page. It
+//! reads [`crate::broker::snapshot`], which is plain data, and knows nothing else of the crate:
+//! not who counts, not how a page travels.
+
+pub mod durations;
+pub mod escape;
+pub mod event;
+pub mod logger;
+pub mod metrics;
+mod sentence;
+pub mod status;

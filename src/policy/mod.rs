@@ -1,1 +1,7 @@
-//! (being written)
+//! Pure decisions: when to restart, how many workers to keep, why a call is refused. Time and
+//! randomness come in as arguments, effects go out as values; nothing here does I/O or owns a
+//! clock, so every rule can be tested by a table.
+
+pub mod pool;
+pub mod refusal;
+pub mod restart;

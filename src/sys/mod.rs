@@ -1,1 +1,8 @@
-//! (being written)
+//! Linux: processes, limits, signals and the service manager. It knows kernel interfaces, not
+//! servers, calls or protocols.
+pub mod confine;
+pub mod lock;
+pub mod notify;
+pub mod process;
+pub mod signal;
+pub mod socket;

@@ -1,0 +1,32 @@
+# make run | test | bench | lint: see README.md. Everything that is fetched goes to .cache.
+
+CARGO ?= cargo
+
+.PHONY: run test bench lint build unit
+
+# The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
+run:
+	$(CARGO) run --release --locked --bin mainstayd -- --state-dir .cache/run $(ARGS)
+
+build:
+	$(CARGO) build --release --locked --bins --examples
+
+# Fast and needs nothing but the toolchain.
+unit:
+	$(CARGO) test --locked
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --locked --quiet
+
+# All of it; installs what it lacks and says what.
+test: lint unit build
+	tests/setup
+	tests/conformance target/release/mainstayd
+	tests/clients/run target/release/mainstayd
+	tests/clients/servers target/release/mainstayd
+	tests/differential/run .cache/venv-music21/bin/python target/release/mainstayd
+
+bench: build
+	tests/bench/run target/release/mainstayd

@@ -1,0 +1,264 @@
+//! Answers on the admin socket. Everything a peer can do is bounded: who it is, how many there
+//! are, how long a line is, how long it may take. It knows how to ask for a snapshot, not how one
+//! is made.
+
+use super::protocol::{self, Command, Failure, REQUEST_LIMIT, code, failure};
+use crate::broker::snapshot::View;
+use std::future::Future;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+/// Connections served at once; one more is told so and closed.
+pub const MAX_CONNECTIONS: usize = 16;
+/// Longest wait for a request line, and for a peer to take its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, which is nearly always a lack of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Why there is no admin socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another daemon lives.
+    #[error(
+        "another mainstayd answers at {0}; stop it, or give this one its own socket with --state-dir"
+    )]
+    Live(PathBuf),
+    /// Something else is there; it is not deleted.
+    #[error("cannot create the admin socket: {0} exists and is no socket; move it away")]
+    NotASocket(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {attempt} {path}")]
+    Os {
+        /// What was attempted.
+        attempt: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Creates the socket at `path` with mode 0600, and its directory with mode 0700 if it is missing.
+/// A socket file nobody answers at is the remains of a killed daemon and is replaced. Must be
+/// called within a tokio runtime.
+///
+/// # Errors
+/// If another daemon answers there, something else is there, or the file cannot be created.
+pub fn bind(path: &Path) -> Result<UnixListener, BindError> {
+    let os = |attempt, path: &Path| {
+        let path = path.to_owned();
+        move |source| BindError::Os {
+            attempt,
+            path,
+            source,
+        }
+    };
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
+        let mut builder = std::fs::DirBuilder::new();
+        let made = builder.recursive(true).mode(0o700).create(parent);
+        made.map_err(os("create the directory of the admin socket,", parent))?;
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NotASocket(path.to_owned()));
+        }
+        Ok(_) => {
+            if is_live(path).map_err(os("ask who answers at the admin socket", path))? {
+                return Err(BindError::Live(path.to_owned()));
+            }
+            match std::fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(os("remove the stale admin socket", path)(error));
+                }
+                _ => {}
+            }
+        }
+        Err(_) => {} // What is wrong with the path, bind says below.
+    }
+    let listener = UnixListener::bind(path).map_err(os("listen on the admin socket", path))?;
+    // Until here the umask decides. Nobody gets in meanwhile: each peer is asked who it is.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+        .map_err(os("restrict the mode of the admin socket", path))?;
+    Ok(listener)
+}
+
+/// Whether somebody accepts connections at a socket file.
+fn is_live(path: &Path) -> io::Result<bool> {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.kind(), ConnectionRefused | NotFound) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Answers until `shutdown` completes, then closes all connections and removes the socket file if
+/// it is still the one of this listener. It is removed, too, if this future is dropped.
+pub fn serve(
+    listener: UnixListener,
+    view: Arc<dyn View>,
+    shutdown: impl Future<Output = ()>,
+) -> impl Future<Output = ()> {
+    // Now, not at the first poll: until then somebody may have put his own file there.
+    let file = SocketFile::of(&listener);
+    async move {
+        // The file goes before the listener, which keeps the number of its inode from being reused.
+        let (listener, _file) = (listener, file);
+        let own_user = own_user();
+        let mut connections = JoinSet::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => return,
+                Some(ended) = connections.join_next() => if let Err(error) = ended {
+                    log::error!("an admin connection was closed by a fault of the daemon: {error}");
+                },
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => match admit(&stream, own_user, connections.len()) {
+                        Ok(()) => {
+                            connections.spawn(converse(stream, Arc::clone(&view)));
+                        }
+                        Err(failure) => turn_away(&stream, &failure),
+                    },
+                    Err(error) => {
+                        log::warn!("cannot accept an admin connection: {error}");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+}
+
+/// Whether a peer is let in.
+fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<(), Failure> {
+    let peer = stream
+        .peer_cred()
+        .map_err(|error| failure(code::DENIED, format!("cannot tell who you are: {error}")))?;
+    if !may_ask(peer.uid(), own_user) {
+        return Err(failure(
+            code::DENIED,
+            format!(
+                "user {} may not ask; be root or the user mainstayd runs as",
+                peer.uid()
+            ),
+        ));
+    }
+    if open >= MAX_CONNECTIONS {
+        return Err(failure(
+            code::BUSY,
+            format!("{MAX_CONNECTIONS} admin connections are open; try again in a moment"),
+        ));
+    }
+    Ok(())
+}
+
+/// The mode of the socket file says the same. This holds where the mode cannot: between creating
+/// the file and setting its mode, and on a socket made by somebody else.
+fn may_ask(peer: u32, own_user: Option<u32>) -> bool {
+    peer == 0 || Some(peer) == own_user
+}
+
+/// The user this process runs as, the way peers are asked: its own credentials at the other end
+/// of a socket pair. `None`, where no descriptor is left for one, lets root in only.
+fn own_user() -> Option<u32> {
+    let (here, _there) = UnixStream::pair().ok()?;
+    here.peer_cred().ok().map(|own| own.uid())
+}
+
+/// Says why and closes. A new connection has room for a line, so this never waits; if it has not,
+/// closing says enough.
+fn turn_away(stream: &UnixStream, failure: &Failure) {
+    let _ = stream.try_write(protocol::refuse(failure).as_bytes());
+}
+
+/// One connection: request, answer, and again, until the peer ends it or tries our patience.
+async fn converse(stream: UnixStream, view: Arc<dyn View>) {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut line = Vec::new();
+    while let Ok(Ok(())) = timeout(PATIENCE, read_line(&mut reader, &mut line)).await {
+        let too_large = line.len() > REQUEST_LIMIT;
+        let answer = match line.as_slice() {
+            [] => return,
+            _ if too_large => protocol::refuse(&failure(
+                code::TOO_LARGE,
+                format!("a request is at most {REQUEST_LIMIT} bytes long"),
+            )),
+            line => respond(line, view.as_ref()),
+        };
+        match timeout(PATIENCE, writer.write_all(answer.as_bytes())).await {
+            Ok(Ok(())) if !too_large => {}
+            _ => return,
+        }
+    }
+}
+
+/// Reads up to and including a newline, the end, or one byte more than the limit.
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> io::Result<()> {
+    line.clear();
+    let limit = REQUEST_LIMIT as u64 + 1;
+    reader.take(limit).read_until(b'\n', line).await?;
+    Ok(())
+}
+
+fn respond(line: &[u8], view: &dyn View) -> String {
+    match protocol::parse_request(line) {
+        Ok(Command::Status) => protocol::answer(&view.snapshot()),
+        Err(failure) => protocol::refuse(&failure),
+    }
+}
+
+/// The socket file, removed on drop unless somebody else's has taken its place.
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(listener: &UnixListener) -> Option<Self> {
+        let path = listener.local_addr().ok()?.as_pathname()?.to_owned();
+        let identity = identity(&path)?;
+        Some(Self { path, identity })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            if let Err(error) = std::fs::remove_file(&self.path) {
+                log::warn!(
+                    "cannot remove the admin socket {}: {error}",
+                    self.path.display()
+                );
+            }
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let meta = std::fs::symlink_metadata(path).ok()?;
+    Some((meta.dev(), meta.ino()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_root_and_the_own_user_may_ask() {
+        assert!(may_ask(0, Some(999)) && may_ask(999, Some(999)) && may_ask(0, None));
+        assert!(!may_ask(1000, Some(999)) && !may_ask(1000, None) && !may_ask(1000, Some(0)));
+    }
+}

@@ -1,0 +1,318 @@
+//! One `[servers.NAME]` as everybody sees it: its lanes, what is known of its eras, its roster of
+//! workers, its counters. How the roster is kept is `supervise`'s business, how a call is sent
+//! `dispatch`'s.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+
+use super::affinity::Affinity;
+use super::handshake::Opening;
+use super::lane::{Lane, LaneBounds};
+use super::listen::Listen;
+use super::member::Member;
+use super::session::Session;
+use super::sessions::Sessions;
+use super::stats::Stats;
+use super::tool_headers::ToolHeaders;
+use crate::config;
+use crate::mcp::era::Era;
+use crate::policy::refusal::Refusal;
+use crate::policy::restart::Restart;
+
+/// What all servers of a daemon share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Number of this life of the daemon, part of every wire id.
+    pub life: u16,
+    /// The binary that launches workers.
+    pub launcher: PathBuf,
+    /// Where workers get their scratch directories.
+    pub scratch_root: PathBuf,
+    /// Most starts of one server at a time.
+    pub start_cap: usize,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// Numbers workers.
+    pub next_worker: std::sync::atomic::AtomicU64,
+}
+
+/// What is known of a server; `None` is "not yet".
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// Whether its workers speak the legacy era.
+    pub legacy: Option<bool>,
+    /// Whether they speak the modern era.
+    pub modern: Option<bool>,
+    /// Whether one process speaks both.
+    pub mixed: bool,
+    /// Set after each start that failed for longer than a short outage.
+    pub down: Option<Refusal>,
+    /// Failed starts so far.
+    pub failures: u64,
+    /// The server takes no calls any more.
+    pub stopping: bool,
+}
+
+/// The workers of a server, and how starting them goes.
+#[derive(Debug)]
+pub(super) struct Roster {
+    pub members: BTreeMap<u64, Arc<Member>>,
+    /// Workers on their way up, by number.
+    pub starting: BTreeMap<u64, Opening>,
+    pub restart: Restart,
+    pub last_failure: Option<LastFailure>,
+    /// The worker being replaced, until its successor is ready.
+    pub replacing: Option<u64>,
+    pub surplus_since: Option<Instant>,
+    pub down_since: Option<Instant>,
+}
+
+/// The last failure, for the views.
+#[derive(Clone, Debug)]
+pub(super) struct LastFailure {
+    pub at: Instant,
+    pub what: String,
+    pub stderr: Vec<String>,
+}
+
+/// The server.
+#[derive(Debug)]
+pub struct Server {
+    config: config::Server,
+    shared: Arc<Shared>,
+    legacy: Arc<Lane>,
+    modern: Arc<Lane>,
+    pressure: Arc<Notify>,
+    standing: watch::Sender<Standing>,
+    initialized: Mutex<Option<Bytes>>,
+    /// A warm worker refused to be initialised again: spares are then left untouched.
+    pub(super) no_reinitialize: AtomicBool,
+    /// A modern client has been here: the modern pool is worth its minimum.
+    pub(super) modern_wanted: AtomicBool,
+    /// The worker that was told all subscriptions last; see `rebind`.
+    pub(super) home_told: AtomicU64,
+    affinity: Affinity,
+    tool_headers: ToolHeaders,
+    listens: Mutex<Vec<Weak<Listen>>>,
+    stats: Arc<Stats>,
+    roster: Mutex<Roster>,
+}
+
+impl Server {
+    /// A server without workers; see `supervise`.
+    #[must_use]
+    pub fn new(config: config::Server, shared: Arc<Shared>) -> Arc<Self> {
+        let pressure = Arc::new(Notify::new());
+        let bounds = Self::bounds(&config);
+        let standing = match config.era {
+            config::Era::Auto => Standing::default(),
+            era => Standing {
+                legacy: Some(era != config::Era::Modern),
+                modern: Some(era != config::Era::Legacy),
+                mixed: era == config::Era::Mixed,
+                ..Standing::default()
+            },
+        };
+        let restart = Restart::new(
+            config.recovery.restart_delay,
+            config.recovery.max_restart_attempts,
+        );
+        Arc::new(Self {
+            legacy: Lane::new(&bounds, Arc::clone(&pressure)),
+            modern: Lane::new(&bounds, Arc::clone(&pressure)),
+            pressure,
+            standing: watch::Sender::new(standing),
+            initialized: Mutex::default(),
+            no_reinitialize: AtomicBool::new(false),
+            modern_wanted: AtomicBool::new(false),
+            home_told: AtomicU64::new(0),
+            affinity: Affinity::default(),
+            tool_headers: ToolHeaders::default(),
+            listens: Mutex::default(),
+            stats: Arc::default(),
+            roster: Mutex::new(Roster {
+                members: BTreeMap::new(),
+                starting: BTreeMap::new(),
+                restart,
+                last_failure: None,
+                replacing: None,
+                surplus_since: None,
+                down_since: None,
+            }),
+            config,
+            shared,
+        })
+    }
+
+    fn bounds(config: &config::Server) -> LaneBounds {
+        LaneBounds {
+            concurrency: config.concurrency,
+            queue_size: config.queue_size,
+            acquire_timeout: config.pool.acquire_timeout,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Its configuration.
+    #[must_use]
+    pub fn config(&self) -> &config::Server {
+        &self.config
+    }
+
+    /// What it shares with the others.
+    #[must_use]
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn life(&self) -> u16 {
+        self.shared.life
+    }
+
+    /// Its counters.
+    #[must_use]
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    /// Who minted what.
+    #[must_use]
+    pub fn affinity(&self) -> &Affinity {
+        &self.affinity
+    }
+
+    /// Which arguments are mirrored in headers.
+    #[must_use]
+    pub fn tool_headers(&self) -> &ToolHeaders {
+        &self.tool_headers
+    }
+
+    /// Its legacy sessions.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<Arc<Session>> {
+        self.shared.sessions.of(self.name())
+    }
+
+    pub(super) fn pressure(&self) -> &Arc<Notify> {
+        &self.pressure
+    }
+
+    pub(super) fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lane that serves this era. One process for both eras means one lane.
+    #[must_use]
+    pub fn lane(&self, era: Era) -> &Arc<Lane> {
+        match era {
+            Era::Modern if !self.standing.borrow().mixed => &self.modern,
+            Era::Modern | Era::Legacy => &self.legacy,
+        }
+    }
+
+    /// A lane for one session's own worker.
+    #[must_use]
+    pub fn session_lane(&self) -> Arc<Lane> {
+        Lane::new(&Self::bounds(&self.config), Arc::clone(&self.pressure))
+    }
+
+    pub(super) fn standing(&self) -> &watch::Sender<Standing> {
+        &self.standing
+    }
+
+    /// Whether its workers speak this era, waiting until it is known.
+    ///
+    /// # Errors
+    /// The server does not come up, or the daemon stops.
+    pub async fn speaks(&self, era: Era) -> Result<bool, Refusal> {
+        let answer = |s: &Standing| match era {
+            Era::Legacy => s.legacy,
+            Era::Modern => s.modern,
+        };
+        let seen = {
+            let now = self.standing.borrow();
+            if let Some(known) = answer(&now) {
+                return Ok(known);
+            }
+            now.failures
+        };
+        self.pressure.notify_one();
+        let mut news = self.standing.subscribe();
+        let found = tokio::time::timeout(
+            Duration::from_secs(45),
+            news.wait_for(|s| {
+                answer(s).is_some() || s.stopping || (s.down.is_some() && s.failures > seen)
+            }),
+        )
+        .await;
+        match found {
+            Ok(Ok(s)) => match (answer(&s), &s.down) {
+                (Some(known), _) => Ok(known),
+                (None, Some(refusal)) => Err(refusal.clone()),
+                (None, None) => Err(Refusal::draining()),
+            },
+            Ok(Err(_)) => Err(Refusal::draining()),
+            Err(_) => Err(Refusal::overloaded(
+                format!("no worker of server {} is ready yet", self.name()),
+                Duration::from_secs(2),
+            )),
+        }
+    }
+
+    /// What a worker answered to `initialize`, raw JSON.
+    #[must_use]
+    pub fn initialized(&self) -> Option<Bytes> {
+        self.initialized
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn set_initialized(&self, result: Bytes) {
+        *self
+            .initialized
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(result);
+    }
+
+    /// Whether each legacy session has a worker of its own.
+    #[must_use]
+    pub fn binds_sessions(&self) -> bool {
+        self.config.state == config::State::Session
+    }
+
+    /// A modern client came.
+    pub fn want_modern(&self) {
+        if !self.modern_wanted.swap(true, Ordering::Relaxed) {
+            self.pressure.notify_one();
+        }
+    }
+
+    /// Opens a listen at all modern workers, and at those to come.
+    pub fn listen(&self, listen: &Arc<Listen>) {
+        {
+            let mut listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+            listens.retain(|l| l.strong_count() > 0);
+            listens.push(Arc::downgrade(listen));
+        }
+        for member in self.lane(Era::Modern).members() {
+            listen.join(&member);
+        }
+    }
+
+    pub(super) fn listens(&self) -> Vec<Arc<Listen>> {
+        let listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
+        listens.iter().filter_map(Weak::upgrade).collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! The table of legacy sessions: bounded, found by id, swept when idle. Ids come from the
+//! operating system's randomness.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use super::session::Session;
+use crate::observe::event::{Event, emit};
+use crate::policy::refusal::Refusal;
+
+/// All sessions of the daemon.
+#[derive(Debug)]
+pub struct Sessions {
+    max: usize,
+    idle_timeout: Duration,
+    table: RwLock<HashMap<String, Arc<Session>>>,
+}
+
+impl Sessions {
+    /// A table of at most `max` sessions.
+    #[must_use]
+    pub fn new(max: usize, idle_timeout: Duration) -> Self {
+        Self {
+            max,
+            idle_timeout,
+            table: RwLock::default(),
+        }
+    }
+
+    /// A fresh id: 128 bits of randomness in hexadecimal.
+    ///
+    /// # Errors
+    /// The operating system gave no randomness.
+    pub fn fresh_id() -> Result<String, Refusal> {
+        let mut bytes = [0u8; 16];
+        getrandom::fill(&mut bytes).map_err(|error| {
+            Refusal::overloaded(
+                format!("no randomness for a session id: {error}"),
+                Duration::from_secs(1),
+            )
+        })?;
+        Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    }
+
+    /// Enters a session. At the bound the one idle for longest makes room, if any is idle.
+    ///
+    /// # Errors
+    /// All sessions are in use.
+    pub fn open(&self, session: &Arc<Session>) -> Result<(), Refusal> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut evicted = None;
+        if table.len() >= self.max {
+            let oldest = table
+                .values()
+                .filter(|s| s.is_stale(Duration::from_secs(1)))
+                .max_by_key(|s| s.idle())
+                .map(|s| s.id().to_owned());
+            let Some(id) = oldest else {
+                return Err(Refusal::overloaded(
+                    format!("all {} sessions are in use", self.max),
+                    Duration::from_secs(5),
+                ));
+            };
+            evicted = table.remove(&id);
+        }
+        table.insert(session.id().to_owned(), Arc::clone(session));
+        drop(table);
+        if let Some(old) = evicted {
+            emit(&Event::SessionsEvicted {
+                server: old.server().name().to_owned(),
+                count: 1,
+                reason: format!("the limit of {} sessions is reached", self.max),
+            });
+            old.end();
+        }
+        Ok(())
+    }
+
+    /// Finds a session of this server.
+    #[must_use]
+    pub fn find(&self, id: &str, server: &str) -> Option<Arc<Session>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table
+            .get(id)
+            .filter(|s| s.server().name() == server)
+            .map(Arc::clone)
+    }
+
+    /// Ends a session. False if there was none.
+    pub fn close(&self, session: &Arc<Session>) -> bool {
+        let removed = self
+            .table
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(session.id());
+        session.end();
+        removed.is_some()
+    }
+
+    /// The sessions of one server.
+    #[must_use]
+    pub fn of(&self, server: &str) -> Vec<Arc<Session>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let of = table.values().filter(|s| s.server().name() == server);
+        of.map(Arc::clone).collect()
+    }
+
+    /// How many sessions a server has.
+    #[must_use]
+    pub fn count(&self, server: &str) -> usize {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.values().filter(|s| s.server().name() == server).count()
+    }
+
+    /// Ends what nobody uses any more.
+    pub fn sweep(&self) {
+        let stale: Vec<Arc<Session>> = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            let stale = table.values().filter(|s| s.is_stale(self.idle_timeout));
+            stale.map(Arc::clone).collect()
+        };
+        let mut by_server: HashMap<String, usize> = HashMap::new();
+        for session in stale {
+            *by_server
+                .entry(session.server().name().to_owned())
+                .or_default() += 1;
+            self.close(&session);
+        }
+        for (server, count) in by_server {
+            emit(&Event::SessionsEvicted {
+                server,
+                count,
+                reason: format!("idle for {} s", self.idle_timeout.as_secs()),
+            });
+        }
+    }
+}

@@ -1,0 +1,362 @@
+//! The life of one worker of a server from start to end: launch, handshake, entering its lane,
+//! and what has to happen when it ends. One task a worker.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::handshake::{self, Failed, Opened, Opening};
+use super::member::{Locked, Member, Phase};
+use super::rebind;
+use super::route::Router;
+use super::server::{LastFailure, Server};
+use super::stats::bump;
+use crate::config::Program;
+use crate::mcp::era::Era;
+use crate::observe::event::{Event, emit};
+use crate::policy::refusal::Refusal;
+use crate::worker::actor::{self, Bounds, End, Life};
+use crate::worker::command::{LaunchSpec, environment};
+use crate::worker::scratch::Scratch;
+
+/// A ready worker that lived this long was no failed start, whatever ended it.
+const SETTLED: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Runs one worker to its end. `replaces` names the worker it is the successor of.
+pub(super) async fn run(server: Arc<Server>, id: u64, opening: Opening) {
+    let started = Instant::now();
+    match launch(&server, id) {
+        Ok((member, life)) => {
+            emit(&Event::WorkerStarted {
+                server: server.name().to_owned(),
+                worker: id,
+                pid: member.worker.pid,
+                era: opening.as_str().to_owned(),
+            });
+            live(&server, member, life, opening, started).await;
+        }
+        Err(what) => failed(&server, what, Vec::new()),
+    }
+    server.roster().starting.remove(&id);
+    server.pressure().notify_one();
+}
+
+fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> {
+    let config = server.config();
+    let shared = server.shared();
+    let name = format!("{}-{id}", server.name());
+    let scratch = Scratch::create(&shared.scratch_root, &name)
+        .map_err(|e| format!("no scratch directory could be made for it: {e}"))?;
+    let program: Vec<OsString> = match &config.program {
+        Program::Command(argv) => argv.iter().map(OsString::from).collect(),
+        Program::BuiltinScore => vec![shared.launcher.clone().into(), "score".into()],
+    };
+    let own: &BTreeMap<String, String> = &config.env;
+    let spec = LaunchSpec {
+        server: server.name().to_owned(),
+        launcher: shared.launcher.clone(),
+        program,
+        env: environment(std::env::vars_os(), &config.env_pass, own, scratch.path()),
+        cwd: config.cwd.clone(),
+        scratch: scratch.path().to_owned(),
+        open_files: config.limits.open_files,
+        core_bytes: config.limits.core_bytes,
+        processes: config.limits.processes,
+    };
+    let bounds = Bounds {
+        max_message_bytes: config.max_message_bytes,
+        write_queue_bytes: config.write_queue_bytes,
+        stop_grace: config.stop_grace,
+    };
+    bump(&server.stats().starts);
+    let (worker, life) =
+        actor::start(id, &spec, scratch, bounds).map_err(|e| chain(&e))?;
+    let member = Member::new(worker, server, Instant::now());
+    server.roster().members.insert(id, Arc::clone(&member));
+    Ok((member, life))
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+async fn live(
+    server: &Arc<Server>,
+    member: Arc<Member>,
+    life: Life,
+    opening: Opening,
+    started: Instant,
+) {
+    let router = Router(Arc::clone(&member));
+    let run = async move { life.run(&router).await };
+    tokio::pin!(run);
+    let opened = tokio::select! {
+        opened = handshake::open(&member, opening, server.config().start_timeout) => opened,
+        end = &mut run => {
+            finish(server, &member, &end, None);
+            return;
+        }
+    };
+    let refused = match opened {
+        Ok(opened) => {
+            admit(server, &member, opened, started);
+            None
+        }
+        Err(failure) => {
+            member.worker.kill();
+            Some(failure)
+        }
+    };
+    let end = run.await;
+    finish(server, &member, &end, refused);
+}
+
+/// The worker is ready: what it told is remembered, and it goes where it is needed.
+fn admit(server: &Arc<Server>, member: &Arc<Member>, opened: Opened, started: Instant) {
+    let era_was_open = {
+        let now = server.standing().borrow();
+        now.legacy.is_none() || now.modern.is_none()
+    };
+    member.lock_to(opened.locked);
+    server.standing().send_modify(|s| {
+        s.legacy = s.legacy.or(opened.legacy);
+        s.modern = s.modern.or(opened.modern);
+        s.mixed |= opened.locked == Locked::Mixed;
+        s.down = None;
+    });
+    if let Some(result) = opened.initialized {
+        server.set_initialized(result);
+    }
+    if era_was_open && opened.locked != Locked::Fresh {
+        emit(&Event::EraFound {
+            server: server.name().to_owned(),
+            era: server.era_name(),
+        });
+    }
+    emit(&Event::WorkerReady {
+        server: server.name().to_owned(),
+        worker: member.id(),
+        pid: member.worker.pid,
+        era: member.locked().as_str().to_owned(),
+        took: started.elapsed(),
+    });
+    let (down_since, replaced) = {
+        let mut roster = server.roster();
+        roster.starting.remove(&member.id());
+        (roster.down_since.take(), roster.replacing.take())
+    };
+    if let Some(since) = down_since {
+        emit(&Event::ServerUp {
+            server: server.name().to_owned(),
+            after: since.elapsed(),
+        });
+    }
+    member.enter(Phase::Ready);
+    let era = if member.serves(Era::Legacy) {
+        Era::Legacy
+    } else {
+        Era::Modern
+    };
+    server.lane(era).add(Arc::clone(member));
+    if member.serves(Era::Modern) {
+        for listen in server.listens() {
+            listen.join(member);
+        }
+        let (server, member) = (Arc::clone(server), Arc::clone(member));
+        tokio::spawn(async move {
+            let patience = server.config().start_timeout;
+            for page in handshake::tools(&member, patience).await {
+                if let Ok(page) = serde_json::from_slice(&page) {
+                    server.tool_headers().learn(page);
+                }
+            }
+        });
+    }
+    if let Some(old) = replaced {
+        server.retire(old);
+    }
+    rebind::resubscribe(server);
+    server.pressure().notify_one();
+}
+
+fn failed(server: &Arc<Server>, what: String, stderr: Vec<String>) {
+    let now = Instant::now();
+    let serving = server.is_serving();
+    let (in_a_row, is_down, retry, newly_down) = {
+        let mut roster = server.roster();
+        roster.restart.failed(now, jitter());
+        roster.last_failure = Some(LastFailure {
+            at: now,
+            what: what.clone(),
+            stderr: stderr.clone(),
+        });
+        let newly = !serving && roster.down_since.is_none();
+        if newly {
+            roster.down_since = Some(now);
+        }
+        (
+            roster.restart.failures(),
+            roster.restart.is_down(),
+            roster.restart.wait(now, false),
+            newly,
+        )
+    };
+    if newly_down {
+        emit(&Event::ServerDown {
+            server: server.name().to_owned(),
+            reason: what.clone(),
+            retry_in: Some(retry),
+        });
+    }
+    if !serving && is_down {
+        let said = if stderr.is_empty() {
+            String::new()
+        } else {
+            format!("; its last words: {}", stderr.join(" | "))
+        };
+        let refusal = Refusal::overloaded(
+            format!(
+                "server {} has no worker: the last one {what} ({in_a_row} failures in a row){said}",
+                server.name()
+            ),
+            retry,
+        );
+        server.standing().send_modify(|s| {
+            s.failures += 1;
+            s.down = Some(refusal.clone());
+        });
+        server.lane(Era::Legacy).refuse_waiters(&refusal);
+        server.lane(Era::Modern).refuse_waiters(&refusal);
+    }
+}
+
+/// Half of a second of a clock's nanoseconds is random enough to spread restarts.
+fn jitter() -> f64 {
+    let mut bytes = [0u8; 1];
+    // Without randomness restarts are merely not spread.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(bytes[0]) / 255.0
+}
+
+/// The process is gone: its calls get their outcome, its place is freed, its session another.
+fn finish(server: &Arc<Server>, member: &Arc<Member>, end: &End, refused: Option<Failed>) {
+    let was = member.phase();
+    member.enter(Phase::Draining);
+    server.lane(Era::Legacy).remove(member.id());
+    server.lane(Era::Modern).remove(member.id());
+    let session = member.session();
+    if let Some(lane) = session.as_ref().and_then(|s| s.own_lane()) {
+        lane.remove(member.id());
+    }
+    let lost = member.ended(&end.what);
+    {
+        let mut roster = server.roster();
+        roster.members.remove(&member.id());
+        roster.starting.remove(&member.id());
+        if roster.replacing == Some(member.id()) {
+            roster.replacing = None;
+        }
+    }
+    emit(&Event::WorkerExited {
+        server: server.name().to_owned(),
+        worker: member.id(),
+        pid: member.worker.pid,
+        expected: end.asked && refused.is_none(),
+        what: end.what.clone(),
+        in_flight: lost,
+    });
+    let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
+    if let Some(failure) = refused.filter(|_| !era_refused) {
+        bump(&server.stats().deaths);
+        failed(server, failure.what().to_owned(), member.worker.tail.lines());
+    } else if !end.asked && !era_refused {
+        bump(&server.stats().deaths);
+        let early = was == Phase::Starting || !(member.has_answered() || member.age() > SETTLED);
+        let when = if was == Phase::Starting {
+            " before it was ready"
+        } else {
+            ""
+        };
+        let what = format!("{}{when}", end.what);
+        if early {
+            failed(server, what, member.worker.tail.lines());
+        } else {
+            let mut roster = server.roster();
+            roster.restart.succeeded();
+            roster.last_failure = Some(LastFailure {
+                at: Instant::now(),
+                what,
+                stderr: member.worker.tail.lines(),
+            });
+        }
+    }
+    if let Some(session) = session.filter(|s| !s.has_ended()) {
+        tokio::spawn(rebind::run(Arc::clone(server), session));
+    }
+    rebind::resubscribe(server);
+}
+
+impl Server {
+    /// A worker answered that it does not speak the legacy era: if the modern one is known to
+    /// work, that is an answer and no failure.
+    fn rule_out(&self, member: &Arc<Member>) -> bool {
+        let modern = self.standing().borrow().modern == Some(true);
+        let open = self.standing().borrow().legacy.is_none();
+        if modern && open && member.locked() == Locked::Fresh {
+            self.standing().send_modify(|s| s.legacy = Some(false));
+            return true;
+        }
+        false
+    }
+
+    /// Takes a worker out of service once its calls are done.
+    pub(super) fn retire(&self, id: u64) {
+        let Some(member) = self.roster().members.get(&id).cloned() else {
+            return;
+        };
+        member.enter(Phase::Draining);
+        self.lane(Era::Legacy).remove(id);
+        self.lane(Era::Modern).remove(id);
+        tokio::spawn(async move {
+            while member.leases() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+            member.worker.stop();
+        });
+    }
+
+    /// Whether any worker takes calls, those of sessions included.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.roster()
+            .members
+            .values()
+            .any(|m| m.phase() == Phase::Ready)
+    }
+
+    pub(super) fn era_name(&self) -> String {
+        let s = self.standing().borrow();
+        match (s.legacy, s.modern) {
+            _ if s.mixed => "mixed",
+            (Some(true), Some(true)) => "legacy+modern",
+            (Some(true), _) => "legacy",
+            (_, Some(true)) => "modern",
+            _ => "unknown",
+        }
+        .to_owned()
+    }
+
+    pub(super) fn number_worker(&self) -> u64 {
+        self.shared().next_worker.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}

@@ -1,0 +1,150 @@
+//! Lifetime counters of one server, written from every call and read by the views.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::snapshot::{Counters, DurationHistogram};
+use crate::observe::metrics::CallDurations;
+use crate::policy::refusal::{Reason, Refusal};
+
+/// How a call ended, as counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A result.
+    Ok,
+    /// A JSON-RPC error of the worker.
+    Error,
+    /// Cancelled by the client.
+    Cancelled,
+    /// The worker died with it.
+    Lost,
+    /// Refused before it reached a worker.
+    Refused,
+}
+
+impl Outcome {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Ok, "ok"),
+        (Self::Error, "error"),
+        (Self::Cancelled, "cancelled"),
+        (Self::Lost, "lost"),
+        (Self::Refused, "refused"),
+    ];
+}
+
+/// The counters.
+#[derive(Debug, Default)]
+pub struct Stats {
+    outcomes: [AtomicU64; Outcome::ALL.len()],
+    refusals: [AtomicU64; Reason::ALL.len()],
+    durations: CallDurations,
+    /// Workers started.
+    pub starts: AtomicU64,
+    /// Workers that ended unasked.
+    pub deaths: AtomicU64,
+    /// Workers replaced by age or calls.
+    pub recycled: AtomicU64,
+    /// Lines of workers that were no messages.
+    pub junk: AtomicU64,
+    /// Frames over the limit.
+    pub oversize: AtomicU64,
+    /// Messages nobody could be given.
+    pub unrouted: AtomicU64,
+}
+
+/// Adds one.
+pub fn bump(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Stats {
+    /// Counts the end of a call.
+    pub fn finished(&self, outcome: Outcome, took: Duration) {
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            bump(counter);
+        }
+        self.durations.observe(took);
+    }
+
+    /// Counts a refusal.
+    pub fn refused(&self, refusal: &Refusal) {
+        if let Some(counter) = self.refusals.get(refusal.reason as usize) {
+            bump(counter);
+        }
+        let outcome = if refusal.reason == Reason::WorkerLost {
+            Outcome::Lost
+        } else {
+            Outcome::Refused
+        };
+        if let Some(counter) = self.outcomes.get(outcome as usize) {
+            bump(counter);
+        }
+    }
+
+    /// All calls that have ended.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.outcomes.iter().map(|c| c.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The duration histogram.
+    #[must_use]
+    pub fn durations(&self) -> DurationHistogram {
+        self.durations.snapshot()
+    }
+
+    /// A copy for the views.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let read = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        let calls = Outcome::ALL
+            .iter()
+            .zip(&self.outcomes)
+            .map(|((_, name), c)| ((*name).to_owned(), read(c)))
+            .collect::<BTreeMap<_, _>>();
+        let refusals = Reason::ALL
+            .iter()
+            .zip(&self.refusals)
+            .map(|(reason, c)| (reason.as_str().to_owned(), read(c)))
+            .collect();
+        Counters {
+            calls,
+            refusals,
+            starts: read(&self.starts),
+            deaths: read(&self.deaths),
+            recycled: read(&self.recycled),
+            junk_lines: read(&self.junk),
+            oversize_frames: read(&self.oversize),
+            unrouted: read(&self.unrouted),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Outcome, Stats};
+    use crate::policy::refusal::Refusal;
+    use std::time::Duration;
+
+    #[test]
+    fn each_outcome_has_its_own_counter() {
+        let stats = Stats::default();
+        for (n, (outcome, _)) in Outcome::ALL.iter().enumerate() {
+            for _ in 0..=n {
+                stats.finished(*outcome, Duration::ZERO);
+            }
+        }
+        stats.refused(&Refusal::draining());
+        stats.refused(&Refusal::worker_lost(""));
+        let counters = stats.counters();
+        assert_eq!(counters.calls["ok"], 1);
+        assert_eq!(counters.calls["error"], 2);
+        assert_eq!(counters.calls["cancelled"], 3);
+        assert_eq!(counters.calls["lost"], 5);
+        assert_eq!(counters.calls["refused"], 6);
+        assert_eq!(counters.refusals["draining"], 1);
+        assert_eq!(counters.refusals["worker_lost"], 1);
+        assert_eq!(stats.calls(), 17);
+    }
+}

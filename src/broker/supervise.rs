@@ -1,0 +1,336 @@
+//! The actor of one server: keeps its pool as the pool law says, paces restarts, recycles by age
+//! and calls, looks after idle workers. It is woken by events; its interval is only a net.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::handshake::{self, Opening};
+use super::member::{Locked, Member, Phase};
+use super::server::Server;
+use super::start;
+use super::stats::bump;
+use crate::config;
+use crate::mcp::era::Era;
+use crate::observe::event::{Event, emit};
+use crate::policy::pool::{Law, Verdict, View, decide};
+use crate::policy::refusal::Refusal;
+
+/// The net under the events.
+const TICK: Duration = Duration::from_secs(1);
+/// Workers beyond what is needed are kept this long.
+const SURPLUS: Duration = Duration::from_secs(60);
+
+/// Keeps the server until it is told to stop, then until its last worker is gone.
+pub async fn run(server: Arc<Server>) {
+    let mut news = server.standing().subscribe();
+    let mut last_check = Instant::now();
+    loop {
+        if news.borrow_and_update().stopping {
+            break;
+        }
+        let wait = server.balance();
+        tokio::select! {
+            () = server.pressure().notified() => {}
+            () = tokio::time::sleep(wait.min(TICK)) => {}
+            changed = news.changed() => if changed.is_err() { break },
+        }
+        server.recycle();
+        if last_check.elapsed() >= server.config().pool.health_check_interval {
+            last_check = Instant::now();
+            server.check_idle();
+        }
+    }
+    server.stop_all().await;
+}
+
+impl Server {
+    /// Ends the streams that only wait for news: subscriptions, politely, and the standalone
+    /// streams of sessions.
+    pub fn end_idle_streams(&self) {
+        for listen in self.listens() {
+            listen.finish();
+        }
+        for session in self.sessions() {
+            session.standalone().close();
+        }
+    }
+
+    /// Takes no calls any more and stops the workers; `run` returns when all are gone.
+    pub fn stop(&self) {
+        self.standing().send_modify(|s| s.stopping = true);
+        for era in [Era::Legacy, Era::Modern] {
+            self.lane(era).refuse_waiters(&Refusal::draining());
+        }
+    }
+
+    async fn stop_all(&self) {
+        loop {
+            let (left, starting): (Vec<Arc<Member>>, usize) = {
+                let roster = self.roster();
+                (
+                    roster.members.values().cloned().collect(),
+                    roster.starting.len(),
+                )
+            };
+            if left.is_empty() && starting == 0 {
+                return;
+            }
+            for member in left {
+                member.worker.stop();
+            }
+            // Woken by each end; the sleep is for a worker that starts just now.
+            tokio::select! {
+                () = self.pressure().notified() => {}
+                () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            }
+        }
+    }
+
+    /// Applies the pool law; returns when to look again.
+    fn balance(self: &Arc<Self>) -> Duration {
+        let standing = self.standing().borrow().clone();
+        let era = self.config().era;
+        if era == config::Era::Auto && standing.legacy.is_none() && standing.modern.is_none() {
+            // Nothing is known: one worker finds out.
+            let wanted = self.view(Era::Legacy).waiting > 0 || self.has_askers();
+            return self.start(1, Opening::Probe, wanted, 1);
+        }
+        let mut wait = TICK;
+        if standing.legacy == Some(true) || (standing.legacy.is_none() && era == config::Era::Auto) {
+            let opening = match standing {
+                _ if standing.mixed => Opening::Mixed,
+                _ if self.no_reinitialize.load(Ordering::Relaxed) => Opening::Fresh,
+                _ => Opening::Legacy,
+            };
+            // One worker tells whether there is a legacy era at all.
+            let most = if standing.legacy.is_none() { 1 } else { usize::MAX };
+            wait = wait.min(self.keep(Era::Legacy, opening, most));
+        }
+        if standing.modern == Some(true) && !standing.mixed {
+            wait = wait.min(self.keep(Era::Modern, Opening::Modern, usize::MAX));
+        }
+        wait
+    }
+
+    /// Whether somebody waits to learn the era.
+    fn has_askers(&self) -> bool {
+        self.standing().receiver_count() > 1
+    }
+
+    fn view(&self, era: Era) -> View {
+        let lane = self.lane(era).view();
+        let roster = self.roster();
+        let of_era = |m: &Arc<Member>| match era {
+            Era::Legacy => m.locked() != Locked::Modern,
+            Era::Modern => m.locked() == Locked::Modern,
+        };
+        let opened_for = |o: &Opening| match era {
+            Era::Legacy => *o != Opening::Modern,
+            Era::Modern => *o == Opening::Modern,
+        };
+        View {
+            ready: lane.members,
+            idle: lane.idle,
+            bound: roster
+                .members
+                .iter()
+                .filter(|(_, m)| m.phase() == Phase::Ready && of_era(m) && m.session().is_some())
+                .count(),
+            starting: roster.starting.values().filter(|o| opened_for(o)).count(),
+            in_flight: lane.in_flight,
+            waiting: lane.waiting,
+        }
+    }
+
+    fn law(&self, era: Era) -> Law {
+        let pool = &self.config().pool;
+        // The era that most clients start with is kept warm; the other when it is asked for.
+        let main = match era {
+            Era::Legacy => true,
+            Era::Modern => {
+                self.standing().borrow().legacy == Some(false)
+                    || self.modern_wanted.load(Ordering::Relaxed)
+            }
+        };
+        Law {
+            min_size: if main { pool.min_size } else { 1.min(pool.min_size) },
+            max_size: pool.max_size,
+            concurrency: self.config().concurrency,
+            start_cap: self.shared().start_cap,
+            bound: era == Era::Legacy && self.binds_sessions(),
+        }
+    }
+
+    fn keep(self: &Arc<Self>, era: Era, opening: Opening, most: usize) -> Duration {
+        let view = self.view(era);
+        let total = {
+            let roster = self.roster();
+            let waiting_to_be_started = roster
+                .starting
+                .keys()
+                .filter(|id| !roster.members.contains_key(id))
+                .count();
+            roster.members.len() + waiting_to_be_started
+        };
+        let others = total.saturating_sub(view.ready + view.bound + view.starting);
+        match decide(view, self.law(era), others) {
+            Verdict::Start(count) => {
+                self.roster().surplus_since = None;
+                let count = count.min(most.saturating_sub(view.ready + view.starting));
+                let wanted = view.waiting > 0 || self.has_askers();
+                self.start(count, opening, wanted, self.shared().start_cap)
+            }
+            Verdict::Surplus(_) => {
+                self.shrink(era);
+                TICK
+            }
+            Verdict::Keep => {
+                // A full house with the wrong era: an idle worker of the other one makes room.
+                if view.ready + view.starting == 0 && view.waiting > 0 && others > 0 {
+                    self.make_room(era);
+                }
+                TICK
+            }
+        }
+    }
+
+    fn make_room(&self, era: Era) {
+        let other = match era {
+            Era::Legacy => Era::Modern,
+            Era::Modern => Era::Legacy,
+        };
+        let idle = self.lane(other).members().into_iter().find(|m| m.leases() == 0);
+        if let Some(member) = idle {
+            self.retire(member.id());
+        }
+    }
+
+    /// Starts workers if the pace allows it now; returns when to look again.
+    fn start(self: &Arc<Self>, count: usize, opening: Opening, wanted: bool, cap: usize) -> Duration {
+        let now = Instant::now();
+        let mut begun = Vec::new();
+        {
+            let mut roster = self.roster();
+            if roster.starting.len() >= cap {
+                return TICK;
+            }
+            let wait = roster.restart.wait(now, wanted);
+            if wait > Duration::ZERO {
+                return wait;
+            }
+            // After a failure one at a time: a broken server must not cost more than it has to.
+            let room = cap - roster.starting.len();
+            let count = if roster.restart.failures() > 0 { count.min(1) } else { count };
+            for _ in 0..count.min(room) {
+                roster.restart.started(now);
+                let id = self.number_worker();
+                roster.starting.insert(id, opening);
+                begun.push(id);
+            }
+        }
+        for id in begun {
+            tokio::spawn(start::run(Arc::clone(self), id, opening));
+        }
+        TICK
+    }
+
+    /// Ends one idle worker when there have been too many for a while.
+    fn shrink(&self, era: Era) {
+        let now = Instant::now();
+        let due = {
+            let mut roster = self.roster();
+            let since = *roster.surplus_since.get_or_insert(now);
+            let due = now.duration_since(since) >= SURPLUS;
+            if due {
+                roster.surplus_since = None;
+            }
+            due
+        };
+        if !due {
+            return;
+        }
+        let idle = self
+            .lane(era)
+            .members()
+            .into_iter()
+            .filter(|m| m.leases() == 0 && !m.is_pinned(now))
+            .max_by_key(|m| m.id());
+        if let Some(member) = idle {
+            self.retire(member.id());
+        }
+    }
+
+    /// Replaces a worker that is old or has served enough, one at a time and its successor first.
+    /// Never under state that somebody still needs.
+    fn recycle(self: &Arc<Self>) {
+        let pool = &self.config().pool;
+        if pool.max_age.is_none() && pool.max_calls.is_none() {
+            return;
+        }
+        if self.config().state == config::State::Shared {
+            return;
+        }
+        let now = Instant::now();
+        if self.roster().replacing.is_some() || !self.roster().starting.is_empty() {
+            return;
+        }
+        for era in [Era::Legacy, Era::Modern] {
+            for member in self.lane(era).members() {
+                let old = pool.max_age.is_some_and(|max| member.age() > max);
+                let used = pool.max_calls.is_some_and(|max| member.served() >= max);
+                if !(old || used) || member.is_pinned(now) {
+                    continue;
+                }
+                let reason = if used {
+                    format!("it has served {} calls", member.served())
+                } else {
+                    format!("it is {} s old", member.age().as_secs())
+                };
+                emit(&Event::WorkerRecycled {
+                    server: self.name().to_owned(),
+                    worker: member.id(),
+                    reason,
+                });
+                bump(&self.stats().recycled);
+                self.roster().replacing = Some(member.id());
+                let opening = match member.locked() {
+                    Locked::Modern => Opening::Modern,
+                    Locked::Mixed => Opening::Mixed,
+                    Locked::Legacy => Opening::Legacy,
+                    Locked::Fresh => Opening::Fresh,
+                };
+                self.start(1, opening, true, usize::MAX);
+                return;
+            }
+        }
+    }
+
+    /// Asks idle workers for a sign of life. A busy one is never asked: its calls will tell.
+    fn check_idle(self: &Arc<Self>) {
+        let members: Vec<Arc<Member>> = self.roster().members.values().cloned().collect();
+        for member in members {
+            if member.phase() != Phase::Ready
+                || member.leases() > 0
+                || member.locked() == Locked::Fresh
+            {
+                continue;
+            }
+            let server = Arc::clone(self);
+            tokio::spawn(async move {
+                let patience = server.config().start_timeout;
+                let answer = handshake::is_alive(&member, patience).await;
+                if let Err(what) = answer {
+                    if member.leases() == 0 && !member.worker.is_stopping() {
+                        log::warn!(
+                            "server {}: worker {} was asked for a sign of life, {what}; it is replaced",
+                            server.name(),
+                            member.id()
+                        );
+                        member.worker.kill();
+                    }
+                }
+            });
+        }
+    }
+}

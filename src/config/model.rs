@@ -1,0 +1,318 @@
+//! What a checked configuration says, as plain data with its defaults. Whoever holds a [`Config`]
+//! that [`load`](super::load) returned may rely on every range given here. It knows nothing of
+//! TOML.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything `mainstayd` is told by its configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[listen]`: the HTTP listener.
+    pub listen: Listen,
+    /// `[admin]`: the Unix socket of `mainstayctl`.
+    pub admin: Admin,
+    /// `state_dir`: where the daemon keeps its files; absolute.
+    pub state_dir: PathBuf,
+    /// `[sessions]`: bounds on sessions and streams.
+    pub sessions: Sessions,
+    /// `[servers.NAME]`, sorted by name, never empty; exactly one has `default` set.
+    pub servers: Vec<Server>,
+}
+
+/// `[listen]`: the HTTP listener and what it accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Listen {
+    /// Address and port; port 0 lets the kernel choose.
+    pub http: SocketAddr,
+    /// Open connections, 1 to 1,000,000.
+    pub max_connections: usize,
+    /// Largest request body in bytes, at least 1.
+    pub max_body_bytes: usize,
+    /// How long a client may take to send its request headers; never zero.
+    pub header_timeout: Duration,
+    /// How often an idle event stream gets a comment line; never zero.
+    pub keepalive_interval: Duration,
+    /// When a client should reconnect a lost event stream (the `retry` field); never zero.
+    pub retry: Duration,
+    /// `Host` values accepted, in lower case, `name` or `name:port`. Empty means: the loopback
+    /// names and the listen address.
+    pub allowed_hosts: Vec<String>,
+    /// `Origin` values accepted, in lower case, such as `https://app.example`. Empty means:
+    /// loopback origins only.
+    pub allowed_origins: Vec<String>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            max_connections: 10_000,
+            max_body_bytes: 4 << 20,
+            header_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(15),
+            // Long enough to cover a restart of the daemon without socket activation.
+            retry: Duration::from_secs(4),
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+        }
+    }
+}
+
+/// `[admin]`: where `mainstayctl` reaches the daemon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Path of the Unix socket; absolute, at most 107 bytes (`sun_path` of unix(7)).
+    pub socket: PathBuf,
+}
+
+/// `[sessions]`: bounds on what clients may make the daemon remember.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sessions {
+    /// Open legacy sessions, 1 to 10,000,000.
+    pub max: usize,
+    /// A session without a request for this long is closed; never zero.
+    pub idle_timeout: Duration,
+    /// Bytes of events kept per stream for `Last-Event-ID`, at least 1.
+    pub stream_buffer_bytes: usize,
+    /// How long a finished stream can still be resumed; never zero.
+    pub stream_retention: Duration,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            max: 10_000,
+            idle_timeout: Duration::from_secs(24 * 3600),
+            stream_buffer_bytes: 1 << 20,
+            stream_retention: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// One `[servers.NAME]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// Its name: 1 to 64 of `A-Z a-z 0-9 _ -`.
+    pub name: String,
+    /// Whether it is also served at `/mcp`.
+    pub default: bool,
+    /// What its workers run.
+    pub program: Program,
+    /// Environment variables set for its workers.
+    pub env: BTreeMap<String, String>,
+    /// Variables handed on from the daemon's own environment, beside the fixed allow-list.
+    pub env_pass: Vec<String>,
+    /// Working directory of its workers, absolute; `None` means their private scratch directory.
+    pub cwd: Option<PathBuf>,
+    /// Which protocol eras its workers speak.
+    pub era: Era,
+    /// Whom the in-memory state of a worker belongs to.
+    pub state: State,
+    /// Calls in flight per worker, 1 to 10,000.
+    pub concurrency: usize,
+    /// How many workers, and how long each lives.
+    pub pool: Pool,
+    /// How failed workers are started again.
+    pub recovery: Recovery,
+    /// How long a worker may take to be ready; never zero.
+    pub start_timeout: Duration,
+    /// Grace after closing stdin, and again after SIGTERM; never zero.
+    pub stop_grace: Duration,
+    /// Largest message a worker may send, in bytes, at least 1024.
+    pub max_message_bytes: usize,
+    /// Bytes that may wait for a worker that does not read; at least `listen.max_body_bytes`.
+    pub write_queue_bytes: usize,
+    /// Calls that may wait for a worker, 1 to 1,000,000.
+    pub queue_size: usize,
+    /// Resource limits of each worker process.
+    pub limits: Rlimits,
+}
+
+impl Server {
+    /// A server with this name and program and otherwise the defaults, which depend on the
+    /// program: the built-in score server speaks both eras in one process and keeps its scores in
+    /// memory for all clients, of an unknown program nothing is assumed.
+    #[must_use]
+    pub fn new(name: &str, program: Program) -> Self {
+        let (era, state) = match program {
+            Program::BuiltinScore => (Era::Mixed, State::Shared),
+            Program::Command(_) => (Era::Auto, State::None),
+        };
+        let pool = match state {
+            State::Shared => Pool {
+                min_size: 1,
+                max_size: 1,
+                ..Pool::default()
+            },
+            State::None | State::Session => Pool::default(),
+        };
+        Self {
+            name: name.to_owned(),
+            default: false,
+            program,
+            env: BTreeMap::new(),
+            env_pass: Vec::new(),
+            cwd: None,
+            era,
+            state,
+            concurrency: 8,
+            pool,
+            recovery: Recovery::default(),
+            start_timeout: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(2),
+            max_message_bytes: 16 << 20,
+            write_queue_bytes: 32 << 20,
+            queue_size: 1024,
+            limits: Rlimits::default(),
+        }
+    }
+}
+
+/// What the workers of a server run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `command = ["program", "argument"]`: never empty, nor is its first element.
+    Command(Vec<String>),
+    /// `builtin = "score"`: the score server that is part of the daemon.
+    BuiltinScore,
+}
+
+/// Which protocol eras the workers of a server speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Era {
+    /// Found out with the first workers.
+    Auto,
+    /// 2025-03-26 to 2025-11-25: handshake and sessions.
+    Legacy,
+    /// 2026-07-28: stateless.
+    Modern,
+    /// One process serves both eras, freely mixed.
+    Mixed,
+}
+
+impl Era {
+    /// Every era with its name in the configuration.
+    pub(super) const NAMES: &'static [(&'static str, Self)] = &[
+        ("auto", Self::Auto),
+        ("legacy", Self::Legacy),
+        ("modern", Self::Modern),
+        ("mixed", Self::Mixed),
+    ];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Legacy => "legacy",
+            Self::Modern => "modern",
+            Self::Mixed => "mixed",
+        }
+    }
+}
+
+/// Whom the in-memory state of a server's workers belongs to (its scope).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// To nobody: any worker may serve any call.
+    None,
+    /// To one session: a worker serves one session only.
+    Session,
+    /// To all: one worker serves everybody.
+    Shared,
+}
+
+impl State {
+    /// Every scope with its name in the configuration.
+    pub(super) const NAMES: &'static [(&'static str, Self)] = &[
+        ("none", Self::None),
+        ("session", Self::Session),
+        ("shared", Self::Shared),
+    ];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Session => "session",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+/// `[pool]` and `[servers.NAME.pool]`: how many workers, and how long each lives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Workers kept ready, 0 to `max_size`.
+    pub min_size: usize,
+    /// Workers at most, 1 to 10,000; 1 where the state is shared.
+    pub max_size: usize,
+    /// How often an idle worker is asked whether it lives; never zero.
+    pub health_check_interval: Duration,
+    /// How long a call may wait for a worker; never zero.
+    pub acquire_timeout: Duration,
+    /// A worker is replaced at this age; `None` (`"0s"`) is never.
+    pub max_age: Option<Duration>,
+    /// A worker is replaced after this many calls; `None` (`0`) is never.
+    pub max_calls: Option<u64>,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        Self {
+            min_size: 5,
+            max_size: 20,
+            health_check_interval: Duration::from_secs(30),
+            acquire_timeout: Duration::from_secs(5),
+            max_age: None,
+            max_calls: None,
+        }
+    }
+}
+
+/// `[recovery]` and `[servers.NAME.recovery]`: how failed workers are started again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovery {
+    /// Cap of the backoff between the first attempts; never zero.
+    pub restart_delay: Duration,
+    /// Attempts per rung of the restart ladder, at least 1; afterwards it slows down, it never
+    /// gives up.
+    pub max_restart_attempts: u32,
+    /// How often the pool is looked over for what no event told; never zero.
+    pub check_interval: Duration,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            restart_delay: Duration::from_secs(5),
+            max_restart_attempts: 3,
+            check_interval: Duration::from_secs(30),
+        }
+    }
+}
+
+/// `[servers.NAME.limits]`: resource limits of each worker process (setrlimit(2)).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rlimits {
+    /// `RLIMIT_NOFILE`, at least 16.
+    pub open_files: u64,
+    /// `RLIMIT_CORE` in bytes.
+    pub core_bytes: u64,
+    /// `RLIMIT_NPROC`, counted per user; `None` (`0`) leaves it alone.
+    pub processes: Option<u64>,
+}
+
+impl Default for Rlimits {
+    fn default() -> Self {
+        Self {
+            open_files: 1024,
+            core_bytes: 0,
+            processes: None,
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! `[servers.NAME]`: its keys, and which of their combinations are impossible. It knows nothing of
+//! other servers.
+
+use super::item::Item;
+use super::section::{LARGEST_BUFFER, ReadPool, path, pool, recovery};
+use super::source::Place;
+use super::table::Table;
+use super::{Era, Pool, Program, Recovery, Rlimits, Server, State};
+use std::collections::BTreeMap;
+
+/// More calls than this in one process are a typing error.
+const MOST_CONCURRENCY: u64 = 10_000;
+const MOST_QUEUED: u64 = 1_000_000;
+/// Below this no interpreter starts.
+const FEWEST_FILES: u64 = 16;
+/// The kernel's own ceiling (`fs.nr_open` may go up to about this).
+const MOST_FILES: u64 = 1 << 30;
+
+/// What `[pool]` and `[recovery]` at the top say for every server.
+pub(super) struct Defaults {
+    pub(super) pool: ReadPool,
+    pub(super) recovery: Recovery,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            pool: ReadPool {
+                pool: Pool::default(),
+                min_at: None,
+                max_at: None,
+            },
+            recovery: Recovery::default(),
+        }
+    }
+}
+
+/// A server and the places its later checks need.
+pub(super) struct ReadServer {
+    pub(super) server: Server,
+    pub(super) at: Place,
+    pub(super) default_at: Place,
+    pub(super) queue_at: Place,
+}
+
+/// Reads `[servers.NAME]`. Whatever is wrong is reported and replaced by its default, so that
+/// reading goes on.
+pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> ReadServer {
+    if !is_name(name) {
+        table.wrong("is no server name; use 1 to 64 of the characters A-Z a-z 0-9 _ -");
+    }
+    let program = program(table).unwrap_or_else(|| Program::Command(vec!["?".to_owned()]));
+    let mut server = Server::new(name, program);
+    let default_item = table.item("default");
+    if let Some(default) = default_item.as_ref().and_then(Item::flag) {
+        server.default = default;
+    }
+    environment(table, &mut server);
+    server.cwd = path(table, "cwd", "\"/srv/music\"");
+    if let Some(era) = table.item("era").and_then(|item| item.choice(Era::NAMES)) {
+        server.era = era;
+    }
+    let state_item = table.item("state");
+    if let Some(state) = state_item
+        .as_ref()
+        .and_then(|item| item.choice(State::NAMES))
+    {
+        server.state = state;
+    }
+    if let (Era::Modern, State::Session, Some(item)) = (server.era, server.state, &state_item) {
+        item.wrong(
+            "\"session\" cannot be combined with era = \"modern\", which has no sessions; use \
+             \"none\" or \"shared\"",
+        );
+    }
+    table.count("concurrency", 1..=MOST_CONCURRENCY, &mut server.concurrency);
+    server.pool = server_pool(table, server.state, &defaults.pool);
+    server.recovery = recovery(&table.table("recovery"), &defaults.recovery);
+    table.span("start_timeout", &mut server.start_timeout);
+    table.span("stop_grace", &mut server.stop_grace);
+    table.size(
+        "max_message_bytes",
+        1024..=LARGEST_BUFFER,
+        &mut server.max_message_bytes,
+    );
+    let queue = table.size(
+        "write_queue_bytes",
+        1..=LARGEST_BUFFER,
+        &mut server.write_queue_bytes,
+    );
+    table.count("queue_size", 1..=MOST_QUEUED, &mut server.queue_size);
+    server.limits = limits(&table.table("limits"));
+    refused(table);
+    table.finish();
+    let at = table.place().clone();
+    let place = |item: Option<Item<'_>>| item.map_or_else(|| at.clone(), |item| item.place);
+    ReadServer {
+        server,
+        default_at: place(default_item),
+        queue_at: place(queue),
+        at,
+    }
+}
+
+/// `command` or `builtin`: exactly one.
+fn program(table: &Table<'_>) -> Option<Program> {
+    const EXAMPLE: &str = "[\"program\", \"argument\"]";
+    let command = table.item("command");
+    let builtin = table.item("builtin");
+    if let (Some(_), Some(builtin)) = (&command, &builtin) {
+        builtin.wrong("stands beside `command`; a server has one or the other, remove one");
+        return None;
+    }
+    if let Some(builtin) = builtin {
+        return builtin
+            .choice(&[("score", ())])
+            .map(|()| Program::BuiltinScore);
+    }
+    let Some(command) = command else {
+        if table.find("url").is_none() {
+            table.wrong(format!(
+                "has no `command`; add the program to run: command = {EXAMPLE}"
+            ));
+        }
+        return None;
+    };
+    if let Some(line) = command.value.as_str() {
+        let words: Vec<String> = line
+            .split_whitespace()
+            .map(|word| toml::Value::from(word).to_string())
+            .collect();
+        let instead = match words.is_empty() || line.contains(['"', '\'', '\\', '$', '\0']) {
+            true => EXAMPLE.to_owned(),
+            false => format!("[{}]", words.join(", ")),
+        };
+        command.wrong(format!(
+            "wants a list; there is no shell to split a line: {instead}"
+        ));
+        return None;
+    }
+    let words = command.texts(EXAMPLE)?;
+    if words.first().is_none_or(String::is_empty) {
+        command.wrong(format!("is empty; write the program to run: {EXAMPLE}"));
+        return None;
+    }
+    Some(Program::Command(words))
+}
+
+/// `env` and `env_pass`.
+fn environment(table: &Table<'_>, server: &mut Server) {
+    const NAMES: &str = "is no variable name; use A-Z a-z 0-9 _, not beginning with a digit";
+    let mut env = BTreeMap::new();
+    let variables = table.table("env");
+    for (name, item) in variables.values() {
+        if !is_variable(&name) {
+            item.wrong(NAMES);
+        }
+        if let Some(text) = item.text("\"text\"") {
+            env.insert(name, text.to_owned());
+        }
+    }
+    if let Some(items) = table
+        .item("env_pass")
+        .and_then(|item| item.items("[\"HF_TOKEN\"]"))
+    {
+        for item in items {
+            let Some(name) = item.text("\"HF_TOKEN\"") else {
+                continue;
+            };
+            if !is_variable(name) {
+                item.wrong(format!("\"{}\" {NAMES}", name.escape_debug()));
+            } else if env.contains_key(name) {
+                item.wrong(format!(
+                    "{name} is also set in `env`; remove it here or there"
+                ));
+            } else if !server.env_pass.iter().any(|known| known == name) {
+                server.env_pass.push(name.to_owned());
+            }
+        }
+    }
+    server.env = env;
+}
+
+/// `[servers.NAME.pool]` over `[pool]` over the defaults.
+fn server_pool(table: &Table<'_>, state: State, defaults: &ReadPool) -> Pool {
+    let pool_table = table.table("pool");
+    let ReadPool {
+        mut pool,
+        min_at,
+        max_at,
+    } = pool(&pool_table, &defaults.pool);
+    if state == State::Shared {
+        for (at, key, value) in [
+            (&min_at, "min_size", pool.min_size),
+            (&max_at, "max_size", pool.max_size),
+        ] {
+            if let (Some(at), true) = (at, value > 1) {
+                pool_table.wrong_at(
+                    at,
+                    key,
+                    format!(
+                        "{value} cannot be combined with state = \"shared\", which one worker \
+                         holds for all; remove it, or set `state` to \"none\" or \"session\""
+                    ),
+                );
+            }
+        }
+        pool.min_size = min_at.map_or(1, |_| pool.min_size);
+        pool.max_size = 1;
+        return pool;
+    }
+    let inherited = ReadPool {
+        min_at: min_at.clone().or_else(|| defaults.min_at.clone()),
+        max_at: max_at.clone().or_else(|| defaults.max_at.clone()),
+        pool,
+    };
+    // Bounds that both come from [pool] were compared there.
+    let compare = min_at.or(max_at).is_some();
+    bounds(&pool_table, inherited, compare)
+}
+
+/// The pool with its bounds in order. A `min_size` that nobody wrote gives way to a smaller
+/// `max_size`; one that somebody wrote is not silently changed.
+pub(super) fn bounds(table: &Table<'_>, read: ReadPool, report: bool) -> Pool {
+    let ReadPool {
+        mut pool,
+        min_at,
+        max_at,
+    } = read;
+    if pool.min_size <= pool.max_size {
+        return pool;
+    }
+    if let (Some(at), true) = (&min_at, report) {
+        let (min, max) = (pool.min_size, pool.max_size);
+        let from = match &max_at {
+            Some(_) => "",
+            None => " (the default)",
+        };
+        table.wrong_at(
+            at,
+            "min_size",
+            format!("{min} is more than max_size, {max}{from}; lower min_size or raise max_size"),
+        );
+    }
+    pool.min_size = pool.max_size;
+    pool
+}
+
+/// `[servers.NAME.limits]`
+fn limits(table: &Table<'_>) -> Rlimits {
+    let mut limits = Rlimits::default();
+    table.count(
+        "open_files",
+        FEWEST_FILES..=MOST_FILES,
+        &mut limits.open_files,
+    );
+    table.size("core_bytes", 0..=LARGEST_BUFFER, &mut limits.core_bytes);
+    table.optional_count("processes", &mut limits.processes);
+    table.finish();
+    limits
+}
+
+/// Keys that people know from elsewhere, with what to do instead.
+fn refused(table: &Table<'_>) {
+    const REFUSED: [(&str, &str); 2] = [
+        (
+            "url",
+            "HTTP upstreams are not supported by this version; give the server's stdio program: \
+             command = [\"program\", \"argument\"]",
+        ),
+        (
+            "args",
+            "belongs into `command`: command = [\"program\", \"argument\"]",
+        ),
+    ];
+    for (key, message) in REFUSED {
+        table.refuse(key, message);
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}

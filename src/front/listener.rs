@@ -1,0 +1,113 @@
+//! The accept loop: bounded connections, TCP_NODELAY (without it an event costs 40 ms), header
+//! time-outs, a pause instead of a spin when file descriptors run out, and a drain at the end.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::context::Context;
+use super::router;
+
+/// Pause after an error of `accept`, such as EMFILE: the connection stays in the backlog.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Largest request head.
+const HEAD: usize = 64 * 1024;
+
+/// Accepts until `stop` becomes true, then lets open connections finish for `drain`.
+pub async fn serve(
+    listener: TcpListener,
+    context: Arc<Context>,
+    mut stop: watch::Receiver<bool>,
+    drain: Duration,
+) {
+    let places = Arc::new(Semaphore::new(context.listen.max_connections));
+    let mut connections = JoinSet::new();
+    loop {
+        // A place first: beyond the limit connections wait in the kernel's backlog.
+        let place = tokio::select! {
+            place = Arc::clone(&places).acquire_owned() => place,
+            () = stopped(&mut stop) => break,
+        };
+        let Ok(place) = place else {
+            break;
+        };
+        let socket = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    if !is_transient(&error) {
+                        log::error!("cannot accept connections: {error}; trying again in {PAUSE:?}");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    continue;
+                }
+            },
+            () = stopped(&mut stop) => break,
+        };
+        let context = Arc::clone(&context);
+        let stop = stop.clone();
+        connections.spawn(async move {
+            context.connections.fetch_add(1, Ordering::Relaxed);
+            connection(socket, &context, stop).await;
+            context.connections.fetch_sub(1, Ordering::Relaxed);
+            drop(place);
+        });
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    let finished = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, finished).await.is_err() {
+        log::warn!("{} connections did not finish within {drain:?}", connections.len());
+        connections.shutdown().await;
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // A sender that is gone means the same.
+    let _ = stop.wait_for(|s| *s).await;
+}
+
+/// The peer's own doing, nothing to wait for.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn connection(socket: TcpStream, context: &Arc<Context>, mut stop: watch::Receiver<bool>) {
+    // A socket that is gone already fails at the first read too.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(|request| async {
+        Ok::<_, Infallible>(router::handle(context, request).await)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(context.listen.header_timeout)
+        .max_buf_size(HEAD)
+        .pipeline_flush(true)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        log::debug!("a connection ended: {error}");
+    }
+}

@@ -1,0 +1,150 @@
+//! Paths and methods: which server a request is for, and the views.
+
+use std::sync::Arc;
+
+use hyper::body::Incoming;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, VARY,
+};
+use hyper::{Method, Request};
+
+use super::answer::{self, Answer, Fault};
+use super::context::Context;
+use super::exchange::{self, VERSION_HEADER};
+use super::origin::Stopped;
+use super::{health, legacy, legacy_get, metrics, modern};
+use crate::broker::server::Server;
+use crate::mcp::code;
+use crate::mcp::era::{self, Era};
+
+/// Answers any request.
+pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
+    if let Some(view) = view(context, &request) {
+        return view;
+    }
+    let origin = match context.gate.check(request.headers()) {
+        Ok(origin) => origin.map(ToOwned::to_owned),
+        Err(stopped) => return forbidden(&stopped),
+    };
+    let mut answer = match target(context, request.uri().path()) {
+        Ok(server) => endpoint(context, &server, request).await,
+        Err(answer) => answer,
+    };
+    if let Some(origin) = origin.and_then(|o| HeaderValue::from_str(&o).ok()) {
+        let headers = answer.headers_mut();
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("Mcp-Session-Id"),
+        );
+        headers.insert(VARY, HeaderValue::from_static("Origin"));
+    }
+    answer
+}
+
+/// The views are for monitoring: no Origin, any Host, no limits.
+fn view(context: &Context, request: &Request<Incoming>) -> Option<Answer> {
+    let path = request.uri().path();
+    if path.ends_with("/mcp") || !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return None;
+    }
+    let snapshot = || context.view.snapshot();
+    match path {
+        "/health" | "/healthz" => Some(answer::report(health::health(&snapshot()))),
+        "/readyz" => Some(answer::report(health::ready(&snapshot()))),
+        "/livez" => Some(answer::report(health::live())),
+        "/metrics" => Some(answer::metrics(metrics::page(&snapshot()))),
+        _ => {
+            let name = path.strip_prefix("/servers/")?.strip_suffix("/health")?;
+            health::server(&snapshot(), name).map(answer::report)
+        }
+    }
+}
+
+fn forbidden(stopped: &Stopped) -> Answer {
+    let text = match stopped {
+        Stopped::Host(host) => format!(
+            "Forbidden: Host \"{host}\" is not served here; add it to listen.allowed_hosts if it should be"
+        ),
+        Stopped::Origin(origin) => format!(
+            "Forbidden: Origin \"{origin}\" may not call this server; add it to listen.allowed_origins if it should"
+        ),
+    };
+    answer::fault(Fault::Forbidden, "null", code::INVALID_REQUEST, &text)
+}
+
+#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+fn target(context: &Context, path: &str) -> Result<Arc<Server>, Answer> {
+    let found = match path {
+        "/mcp" => context.catalog.default_server(),
+        _ => path
+            .strip_prefix("/servers/")
+            .and_then(|p| p.strip_suffix("/mcp"))
+            .and_then(|name| context.catalog.named(name)),
+    };
+    found.map(Arc::clone).ok_or_else(|| {
+        let names: Vec<&str> = context.catalog.all().iter().map(|s| s.name()).collect();
+        answer::fault(
+            Fault::NotFound,
+            "null",
+            code::INVALID_REQUEST,
+            &format!(
+                "Not Found: there is /mcp, /servers/NAME/mcp with NAME one of {}, /health and /metrics",
+                names.join(", ")
+            ),
+        )
+    })
+}
+
+async fn endpoint(context: &Context, server: &Arc<Server>, request: Request<Incoming>) -> Answer {
+    let method = request.method().clone();
+    if method == Method::POST {
+        return post(context, server, request).await;
+    }
+    let headers = request.headers();
+    let version = headers.get(VERSION_HEADER).and_then(|v| v.to_str().ok());
+    let modern = version.is_some_and(|v| era::era_of(v.trim()) == Era::Modern);
+    match method {
+        Method::GET if !modern => legacy_get::get(context, server, headers),
+        Method::DELETE if !modern => legacy_get::delete(server, headers),
+        Method::OPTIONS => {
+            let mut answer = answer::preflight();
+            let headers = answer.headers_mut();
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_METHODS,
+                HeaderValue::from_static("GET, POST, DELETE, OPTIONS"),
+            );
+            headers.insert(
+                ACCESS_CONTROL_ALLOW_HEADERS,
+                request
+                    .headers()
+                    .get("access-control-request-headers")
+                    .cloned()
+                    .unwrap_or(HeaderValue::from_static("content-type")),
+            );
+            answer
+        }
+        _ => answer::fault(
+            Fault::Method,
+            "null",
+            code::INVALID_REQUEST,
+            "Method Not Allowed",
+        ),
+    }
+}
+
+async fn post(context: &Context, server: &Arc<Server>, request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    if let Err(answer) = exchange::check_types(&parts.headers) {
+        return answer;
+    }
+    let body = match exchange::read(body, context.listen.max_body_bytes).await {
+        Ok(body) => body,
+        Err(answer) => return answer,
+    };
+    match exchange::era_of(&parts.headers, &body) {
+        Era::Modern => modern::post(context, server, &parts.headers, body).await,
+        Era::Legacy => legacy::post(context, server, &parts.headers, body).await,
+    }
+}

@@ -1,0 +1,193 @@
+//! The JSON-RPC envelope: what a message is and where its parts lie, without copying or
+//! interpreting its body. It knows nothing of methods.
+
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+
+/// A JSON-RPC message whose parts borrow from the received bytes.
+#[derive(Debug, Clone)]
+pub enum Message<'a> {
+    /// Wants an answer.
+    Request {
+        /// String or integer, exactly as sent.
+        id: &'a RawValue,
+        /// Name of the method.
+        method: Cow<'a, str>,
+        /// Parameters, exactly as sent.
+        params: Option<&'a RawValue>,
+    },
+    /// Wants none.
+    Notification {
+        /// Name of the method.
+        method: Cow<'a, str>,
+        /// Parameters, exactly as sent.
+        params: Option<&'a RawValue>,
+    },
+    /// The answer to a request.
+    Response {
+        /// Id of the request; `None` when the sender could not tell (`null`).
+        id: Option<&'a RawValue>,
+        /// Its outcome.
+        outcome: Outcome<'a>,
+    },
+}
+
+/// The two ways a request ends.
+#[derive(Debug, Clone, Copy)]
+pub enum Outcome<'a> {
+    /// The `result` member.
+    Result(&'a RawValue),
+    /// The `error` member.
+    Error(&'a RawValue),
+}
+
+/// Why bytes are no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON at all, or not UTF-8, or nested deeper than 128 levels: -32700.
+    #[error("not valid JSON")]
+    Json,
+    /// JSON, but not one JSON-RPC 2.0 request, notification or response: -32600.
+    #[error("not a JSON-RPC 2.0 message")]
+    Envelope,
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, default)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+/// Keeps an explicit `null` apart from an absent member.
+fn present<'de, D: Deserializer<'de>>(de: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(de).map(Some)
+}
+
+/// Parses one message.
+///
+/// # Errors
+/// [`Malformed::Json`] if the bytes are no JSON, [`Malformed::Envelope`] if they are something
+/// else than one JSON-RPC message: an array, a duplicate member, an id that is neither string
+/// nor integer, both result and error.
+pub fn parse(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
+    let raw: Raw<'_> = match serde_json::from_slice(bytes) {
+        Ok(raw) => raw,
+        Err(_) => {
+            return Err(match serde_json::from_slice::<&RawValue>(bytes) {
+                Ok(_) => Malformed::Envelope,
+                Err(_) => Malformed::Json,
+            });
+        }
+    };
+    if raw.jsonrpc.as_deref() != Some("2.0") {
+        return Err(Malformed::Envelope);
+    }
+    let id = match raw.id {
+        Some(id) if id.get() == "null" => Some(None),
+        Some(id) if is_id(id.get()) => Some(Some(id)),
+        Some(_) => return Err(Malformed::Envelope),
+        None => None,
+    };
+    match (raw.method, raw.result, raw.error, id) {
+        (Some(method), None, None, Some(Some(id))) => Ok(Message::Request {
+            id,
+            method,
+            params: raw.params,
+        }),
+        (Some(method), None, None, None) => Ok(Message::Notification {
+            method,
+            params: raw.params,
+        }),
+        (None, Some(result), None, Some(id)) => Ok(Message::Response {
+            id,
+            outcome: Outcome::Result(result),
+        }),
+        (None, None, Some(error), Some(id)) => Ok(Message::Response {
+            id,
+            outcome: Outcome::Error(error),
+        }),
+        _ => Err(Malformed::Envelope),
+    }
+}
+
+/// A JSON-RPC id is a string or an integer of any size.
+fn is_id(raw: &str) -> bool {
+    let digits = raw.strip_prefix('-').unwrap_or(raw);
+    raw.starts_with('"') || (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The `code` of an `error` member, if it is an integer.
+#[must_use]
+pub fn error_code(error: &RawValue) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Code {
+        code: i64,
+    }
+    serde_json::from_str::<Code>(error.get())
+        .ok()
+        .map(|e| e.code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Malformed, Message, parse};
+
+    #[test]
+    fn requests_notifications_and_responses_are_told_apart() {
+        assert!(matches!(
+            parse(br#"{"jsonrpc":"2.0","id":0,"method":"ping"}"#),
+            Ok(Message::Request { id, .. }) if id.get() == "0"
+        ));
+        assert!(matches!(
+            parse(br#"{"jsonrpc":"2.0","method":"x","params":{"a":1}}"#),
+            Ok(Message::Notification {
+                params: Some(_),
+                ..
+            })
+        ));
+        assert!(matches!(
+            parse(br#"{"jsonrpc":"2.0","id":"a","result":null}"#),
+            Ok(Message::Response { id: Some(_), .. })
+        ));
+        assert!(matches!(
+            parse(br#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":""}}"#),
+            Ok(Message::Response { id: None, .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_no_message_says_why() {
+        for bad in [
+            r#"[{"jsonrpc":"2.0","id":1,"method":"a"}]"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#,
+            r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#,
+            r#"{"jsonrpc":"1.0","id":1,"method":"a"}"#,
+            r#"{"id":1,"method":"a"}"#,
+            r#""text""#,
+            "17",
+        ] {
+            assert_eq!(
+                parse(bad.as_bytes()).err(),
+                Some(Malformed::Envelope),
+                "{bad}"
+            );
+        }
+        let deep = [b'['; 1000];
+        for bad in [&b"{"[..], b"", b"\xff\xfe", &deep] {
+            assert_eq!(parse(bad).err(), Some(Malformed::Json));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The one line that `systemctl status mainstay` shows (`STATUS=` of sd_notify). Pure: whoever
+//! sends it decides when.
+
+use super::escape::escape;
+use super::sentence::plural;
+use crate::broker::snapshot::{Health, Snapshot};
+use std::fmt::Write;
+
+/// Longest line in bytes: half a page of a terminal, far below what the notify socket takes.
+const LIMIT: usize = 1000;
+/// Servers named with their reasons; the others are only counted.
+const NAMED: usize = 4;
+
+/// Such as `serving: 5 servers, 17/20 workers, 3 calls in flight, 2 queued, 1 down (github: no
+/// worker is ready)`. Less than 1 KiB, without control characters.
+#[must_use]
+pub fn line(snapshot: &Snapshot) -> String {
+    let servers = &snapshot.servers;
+    let sum = |count: fn(&crate::broker::snapshot::ServerStatus) -> usize| -> usize {
+        servers.iter().map(count).sum()
+    };
+    let mut line = format!(
+        "{}: {}, {}/{} workers, {} in flight, {} queued, {}",
+        snapshot.phase,
+        plural(servers.len() as u64, "server"),
+        sum(|server| server.ready),
+        sum(|server| server.max_size),
+        plural(sum(|server| server.in_flight) as u64, "call"),
+        sum(|server| server.queued),
+        plural(sum(|server| server.sessions) as u64, "session"),
+    );
+    for (health, word) in [
+        (Health::Down, "down"),
+        (Health::Degraded, "degraded"),
+        (Health::Starting, "starting"),
+    ] {
+        let mut affected = servers
+            .iter()
+            .filter(|server| server.health == health)
+            .peekable();
+        if affected.peek().is_none() {
+            continue;
+        }
+        let all: Vec<_> = affected.collect();
+        let named: Vec<String> = all
+            .iter()
+            .take(NAMED)
+            .map(|server| match &server.reason {
+                Some(reason) => format!("{}: {}", server.name, escape(reason, 100)),
+                None => server.name.clone(),
+            })
+            .collect();
+        // Writing to a String cannot fail.
+        let _ = write!(line, ", {} {word} ({}", all.len(), named.join("; "));
+        line.push_str(if all.len() > NAMED { "; ...)" } else { ")" });
+    }
+    escape(&line, LIMIT).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Snapshot {
+        serde_json::from_str(include_str!("../../tests/support/status.json")).unwrap()
+    }
+
+    #[test]
+    fn the_line_names_what_is_wrong() {
+        assert_eq!(
+            line(&example()),
+            "serving: 2 servers, 5/24 workers, 3 calls in flight, 2 queued, 17 sessions, 1 down \
+             (github: no worker is ready; the last one exited with status 1 before it was ready)"
+        );
+    }
+
+    #[test]
+    fn the_line_is_short_and_one_line_whatever_the_names_are() {
+        let mut snapshot = example();
+        let mut sick = snapshot.servers.remove(1);
+        sick.name = "n\n\x1b".repeat(300);
+        sick.reason = Some("r\nREADY=1\n".repeat(300));
+        snapshot.servers = vec![sick; 50];
+        let line = line(&snapshot);
+        assert!(line.len() < 1024, "{}", line.len());
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.starts_with("serving: 50 servers, "), "{line}");
+    }
+
+    #[test]
+    fn of_many_only_the_first_are_named() {
+        let mut snapshot = example();
+        let mut sick = snapshot.servers.remove(1);
+        sick.reason = None;
+        snapshot.servers = vec![sick; 6];
+        let line = line(&snapshot);
+        assert!(
+            line.ends_with(", 6 down (github; github; github; github; ...)"),
+            "{line}"
+        );
+    }
+}

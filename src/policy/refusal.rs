@@ -1,0 +1,81 @@
+//! The one verdict of every step that says no. It carries when to come back; how it looks on the
+//! wire is the front's business.
+
+use std::time::Duration;
+
+/// Why a call was not served. Codes and names are frozen once released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// No worker came free in time, the queue is full, or the worker does not read.
+    Overloaded,
+    /// The worker is gone after the call was sent to it: outcome unknown.
+    WorkerLost,
+    /// The daemon takes no new calls.
+    Draining,
+}
+
+impl Reason {
+    /// Every reason, for counters.
+    pub const ALL: [Self; 3] = [Self::Overloaded, Self::WorkerLost, Self::Draining];
+
+    /// `data.reason` of the JSON-RPC error.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::WorkerLost => "worker_lost",
+            Self::Draining => "draining",
+        }
+    }
+
+    /// Code of the JSON-RPC error.
+    #[must_use]
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Overloaded => -31003,
+            Self::WorkerLost => -31005,
+            Self::Draining => -31007,
+        }
+    }
+}
+
+/// A call that was refused or lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// One sentence for the log and for whoever reads the error.
+    pub detail: String,
+    /// When to try again. `None` means: not executed is not certain, do not repeat blindly.
+    pub retry_after: Option<Duration>,
+}
+
+impl Refusal {
+    /// The call was never sent to a worker, so it may be repeated after `retry_after`.
+    pub fn overloaded(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            reason: Reason::Overloaded,
+            detail: detail.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+
+    /// The worker took the call with it.
+    pub fn worker_lost(detail: impl Into<String>) -> Self {
+        Self {
+            reason: Reason::WorkerLost,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
+    /// The daemon is stopping.
+    pub fn draining() -> Self {
+        Self {
+            reason: Reason::Draining,
+            detail: "mainstay is stopping and takes no new calls".to_owned(),
+            retry_after: Some(Duration::from_secs(2)),
+        }
+    }
+}

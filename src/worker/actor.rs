@@ -1,0 +1,283 @@
+//! The life of one worker process: reading its frames, noticing its death, stopping it. One task
+//! owns all of this. It knows nothing of calls: what a frame means is its [`Inbox`]'s business.
+
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::UnixStream;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::command::LaunchSpec;
+use super::process::{self, ExitWatch, Process, Signal, SpawnError};
+use super::scratch::Scratch;
+use super::stderr::{self, Tail};
+use super::stdin::Stdin;
+use crate::mcp::frame::{Frame, FrameReader};
+
+/// Receives what a worker writes. Called on the worker's task: must not block.
+pub trait Inbox: Send + Sync {
+    /// One line, not empty, without its end.
+    fn frame(&self, line: &[u8]);
+    /// A line larger than the limit began and is being discarded.
+    fn oversize(&self);
+}
+
+/// Bounds of one worker.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Largest frame in bytes.
+    pub max_message_bytes: usize,
+    /// Bytes queued for a worker that does not read.
+    pub write_queue_bytes: usize,
+    /// Time given after closing stdin, and again after SIGTERM.
+    pub stop_grace: Duration,
+}
+
+/// How far a worker is asked to go away; only ever grows.
+const RUN: u8 = 0;
+const POLITE: u8 = 1;
+const KILL: u8 = 2;
+
+/// The handle of a worker: send to it, stop it.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number, unique in this life of the daemon.
+    pub id: u64,
+    /// Process id.
+    pub pid: u32,
+    /// Where its frames go.
+    pub stdin: Stdin,
+    /// The last lines of its stderr.
+    pub tail: Tail,
+    wanted: AtomicU8,
+    changed: Notify,
+}
+
+impl Worker {
+    /// Ends the worker: closes stdin, then SIGTERM, then SIGKILL, each after a grace.
+    pub fn stop(&self) {
+        self.want(POLITE);
+    }
+
+    /// Ends the worker at once, with SIGKILL to its whole group.
+    pub fn kill(&self) {
+        self.want(KILL);
+    }
+
+    /// Whether somebody asked it to end.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.wanted.load(Ordering::Acquire) != RUN
+    }
+
+    fn want(&self, level: u8) {
+        if self.wanted.fetch_max(level, Ordering::AcqRel) < level {
+            self.changed.notify_one();
+        }
+    }
+}
+
+/// How a worker ended.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// In words, such as `exited with status 1`.
+    pub what: String,
+    /// Whether somebody had asked for it.
+    pub asked: bool,
+}
+
+/// The part of a worker that its task owns.
+#[derive(Debug)]
+pub struct Life {
+    worker: Arc<Worker>,
+    socket: Arc<UnixStream>,
+    exit: ExitWatch,
+    stderr: JoinHandle<()>,
+    scratch: Scratch,
+    bounds: Bounds,
+}
+
+/// Starts the process. Nothing is read before [`Life::run`].
+///
+/// # Errors
+/// See [`SpawnError`].
+pub fn start(
+    id: u64,
+    spec: &LaunchSpec,
+    scratch: Scratch,
+    bounds: Bounds,
+) -> Result<(Arc<Worker>, Life), SpawnError> {
+    let Process {
+        pid,
+        stdio,
+        stderr,
+        exit,
+    } = process::spawn(spec)?;
+    let socket = Arc::new(stdio);
+    let (tail, stderr) = stderr::drain(stderr, Arc::from(spec.server.as_str()), id);
+    let worker = Arc::new(Worker {
+        id,
+        pid,
+        stdin: Stdin::new(Arc::clone(&socket), bounds.write_queue_bytes),
+        tail,
+        wanted: AtomicU8::new(RUN),
+        changed: Notify::new(),
+    });
+    let life = Life {
+        worker: Arc::clone(&worker),
+        socket,
+        exit,
+        stderr,
+        scratch,
+        bounds,
+    };
+    Ok((worker, life))
+}
+
+/// How long the rest of stderr may take once the process is gone.
+const STDERR_REST: Duration = Duration::from_millis(500);
+
+impl Life {
+    /// Reads frames until the process is gone, then cleans up after it: leftover processes,
+    /// stderr, scratch directory. Answers written before the end are delivered first.
+    pub async fn run(mut self, inbox: &dyn Inbox) -> End {
+        let mut frames = FrameReader::new(self.bounds.max_message_bytes);
+        let mut eof = false;
+        let mut stage = Stage::Running;
+        let worker = Arc::clone(&self.worker);
+        let flush = worker.stdin.flush();
+        tokio::pin!(flush);
+        let status = loop {
+            tokio::select! {
+                ready = self.socket.readable(), if !eof => {
+                    eof = ready.is_err() || self.read(&mut frames, inbox);
+                    if eof && matches!(stage, Stage::Running) {
+                        // Without stdout it cannot serve; it gets the chance to exit by itself.
+                        stage = self.advance(stage);
+                    }
+                }
+                status = self.exit.wait() => break status,
+                () = worker.changed.notified() => {
+                    stage = self.advance(stage);
+                }
+                () = sleep_until(stage.until()), if stage.is_timed() => {
+                    stage = self.advance(stage);
+                }
+                () = &mut flush => {}
+            }
+        };
+        // What it wrote before its end is in the socket; a survivor of its group may go on writing.
+        for _ in 0..4 {
+            if eof || self.read(&mut frames, inbox) {
+                break;
+            }
+        }
+        if let Some(Frame::Line(line)) = frames.finish() {
+            inbox.frame(line);
+        }
+        let asked = worker.is_stopping();
+        worker.stdin.close();
+        self.clean_up().await;
+        End {
+            what: process::describe(status),
+            asked,
+        }
+    }
+
+    /// Reads all that is there; true at the end of the stream. A reset is an end: the worker died
+    /// with input unread.
+    fn read(&self, frames: &mut FrameReader, inbox: &dyn Inbox) -> bool {
+        // A worker that writes without pause must not keep the task from noticing anything else.
+        for _ in 0..16 {
+            match self.socket.try_read_buf(frames.space()) {
+                Ok(0) => return true,
+                Ok(_) => {
+                    while let Some(frame) = frames.next() {
+                        match frame {
+                            Frame::Line(line) => inbox.frame(line),
+                            Frame::Oversize => inbox.oversize(),
+                        }
+                    }
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return true,
+            }
+        }
+        false
+    }
+
+    /// The next stage of stopping: polite, firm, certain.
+    fn advance(&self, stage: Stage) -> Stage {
+        let next = Instant::now() + self.bounds.stop_grace;
+        if self.worker.wanted.load(Ordering::Acquire) == KILL {
+            self.signal(Signal::Kill);
+            self.worker.stdin.close();
+            return Stage::Killed;
+        }
+        match stage {
+            Stage::Running => {
+                self.worker.stdin.close();
+                Stage::Closed(next)
+            }
+            Stage::Closed(_) => {
+                self.signal(Signal::Terminate);
+                Stage::Terminated(next)
+            }
+            Stage::Terminated(_) | Stage::Killed => {
+                self.signal(Signal::Kill);
+                Stage::Killed
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Err(error) = process::signal_group(self.worker.pid, signal) {
+            log::warn!(
+                "cannot send {signal:?} to worker {} (pid {}): {error}",
+                self.worker.id,
+                self.worker.pid
+            );
+        }
+    }
+
+    async fn clean_up(self) {
+        let pid = self.worker.pid;
+        let found = tokio::task::spawn_blocking(move || process::kill_leftovers(pid)).await;
+        if let Ok(count @ 1..) = found {
+            log::info!("killed {count} processes that worker {} left behind", self.worker.id);
+        }
+        let mut stderr = self.stderr;
+        if timeout(STDERR_REST, &mut stderr).await.is_err() {
+            stderr.abort();
+        }
+        if let Err(error) = self.scratch.remove().await {
+            log::warn!("worker {}: its scratch directory is left behind: {error}", self.worker.id);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Running,
+    Closed(Instant),
+    Terminated(Instant),
+    Killed,
+}
+
+impl Stage {
+    fn is_timed(self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Terminated(_))
+    }
+
+    fn until(self) -> Instant {
+        match self {
+            Self::Closed(at) | Self::Terminated(at) => at,
+            Self::Running | Self::Killed => Instant::now(),
+        }
+    }
+}
