@@ -1,5 +1,11 @@
 //! Nothing anybody sends makes the score server panic, hang or forget a note.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where it fails"
+)]
+
 use mainstay::score::model::{Score, Sounding};
 use mainstay::score::{Options, Server, abc, musicxml, tunes};
 use proptest::prelude::*;

@@ -1,5 +1,11 @@
 //! The score server speaks MCP as the specification has it, in both eras, mixed in one process.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where it fails"
+)]
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 

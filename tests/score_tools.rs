@@ -1,5 +1,11 @@
 //! What the score server's tools promise in their descriptions, they do.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test stops where it fails"
+)]
+
 use std::collections::BTreeMap;
 
 use mainstay::score::{Options, Server, tunes};
@@ -316,7 +322,7 @@ fn deleting_counts_what_it_deletes() {
 }
 
 #[test]
-fn errors_name_the_argument_and_say_what_is_wrong() {
+fn wrong_arguments_are_named_and_nothing_changes() {
     let mut client = Client::new();
     client.import("tune", "ode_to_joy");
     client.import("silent", "M:4/4\nL:1/4\nK:C\nz4|\n");
@@ -378,6 +384,17 @@ fn errors_name_the_argument_and_say_what_is_wrong() {
             json!({ "score_id": "silent" }),
             ["score_id:", "no pitched notes"],
         ),
+    ] {
+        refused(&mut client, tool, &arguments, parts);
+    }
+    let kept = client.state();
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["silent", "tune"]);
+}
+
+#[test]
+fn sources_that_are_no_scores_are_refused_by_place_or_name() {
+    let mut client = Client::new();
+    for (tool, arguments, parts) in [
         (
             "import_score",
             json!({ "score_id": "*", "source": "K:C\nC|" }),
@@ -419,15 +436,17 @@ fn errors_name_the_argument_and_say_what_is_wrong() {
             ["source:", "line 1"],
         ),
     ] {
-        let error = client.call(tool, arguments.clone()).expect_err(tool);
-        for part in parts {
-            assert!(error.contains(part), "{tool} {arguments}: {error}");
-        }
+        refused(&mut client, tool, &arguments, parts);
     }
-    assert_eq!(
-        client.state().keys().collect::<Vec<_>>(),
-        ["silent", "tune"]
-    );
+    assert!(client.state().is_empty());
+}
+
+/// The call is an error whose sentence has these parts.
+fn refused(client: &mut Client, tool: &str, arguments: &Value, parts: [&str; 2]) {
+    let error = client.call(tool, arguments.clone()).expect_err(tool);
+    for part in parts {
+        assert!(error.contains(part), "{tool} {arguments}: {error}");
+    }
 }
 
 #[test]
