@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
 };
 use hyper::{Response, StatusCode};
 
@@ -104,11 +104,6 @@ pub fn events(events: Events) -> Answer {
 pub fn fault(fault: Fault, id: &str, code: i32, message: &str) -> Answer {
     let mut answer = json(message::error(id, code, message, None).into_bytes());
     *answer.status_mut() = fault.status();
-    if fault == Fault::Method {
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST"));
-    }
     answer
 }
 

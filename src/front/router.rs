@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, HeaderValue, VARY,
 };
 use hyper::{Method, Request};
 
@@ -125,12 +125,19 @@ async fn endpoint(context: &Context, server: &Arc<Server>, request: Request<Inco
             );
             answer
         }
-        _ => answer::fault(
-            Fault::Method,
-            "null",
-            code::INVALID_REQUEST,
-            "Method Not Allowed",
-        ),
+        _ => {
+            let mut answer = answer::fault(
+                Fault::Method,
+                "null",
+                code::INVALID_REQUEST,
+                "Method Not Allowed",
+            );
+            let allowed = if modern { "POST, OPTIONS" } else { "GET, POST, DELETE, OPTIONS" };
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allowed));
+            answer
+        }
     }
 }
 
