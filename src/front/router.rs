@@ -23,7 +23,9 @@ pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
     if let Some(view) = view(context, &request) {
         return view;
     }
-    let origin = match context.gate.check(request.headers()) {
+    let authority = request.uri().authority().map(|a| a.as_str());
+    let target_checked = context.gate.check_target(authority);
+    let origin = match target_checked.and_then(|()| context.gate.check(request.headers())) {
         Ok(origin) => origin.map(ToOwned::to_owned),
         Err(stopped) => return forbidden(&stopped),
     };
