@@ -160,15 +160,19 @@ impl Lane {
     pub async fn acquire(self: &Arc<Self>, prefer: Option<u64>) -> Result<Lease, Refusal> {
         match self.try_acquire(prefer) {
             Some(lease) => Ok(lease),
-            None => self.wait(false).await,
+            None => self.wait(false, &|| true).await,
         }
     }
 
-    /// A worker without any call, taken out of the lane for good.
+    /// A worker without any call, taken out of the lane for good. An empty lane is waited for
+    /// beyond the time-out only while `may_come` says that another worker can come.
     ///
     /// # Errors
     /// As [`Lane::acquire`].
-    pub async fn take(self: &Arc<Self>) -> Result<Arc<Member>, Refusal> {
+    pub async fn take(
+        self: &Arc<Self>,
+        may_come: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Arc<Member>, Refusal> {
         let free = {
             let mut state = self.state();
             let idle = state.members.iter().position(|m| m.leases() == 0);
@@ -178,12 +182,16 @@ impl Lane {
             self.pressure.notify_one();
             return Ok(member);
         }
-        let lease = self.wait(true).await?;
+        let lease = self.wait(true, may_come).await?;
         self.remove(lease.member.id());
         Ok(Arc::clone(&lease.member))
     }
 
-    async fn wait(self: &Arc<Self>, whole: bool) -> Result<Lease, Refusal> {
+    async fn wait(
+        self: &Arc<Self>,
+        whole: bool,
+        may_come: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Lease, Refusal> {
         let (grant, mut granted) = oneshot::channel();
         {
             let mut state = self.state();
@@ -204,7 +212,10 @@ impl Lane {
             match tokio::time::timeout(self.acquire_timeout, &mut granted).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(Refusal::draining()),
-                Err(_) if start.elapsed() < LONGEST_HOLD && self.state().members.is_empty() => {}
+                Err(_)
+                    if start.elapsed() < LONGEST_HOLD
+                        && self.state().members.is_empty()
+                        && may_come() => {}
                 Err(_) => break,
             }
         }

@@ -34,7 +34,8 @@ pub(super) async fn bind(
     let patience = server.config().start_timeout;
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
-        let member = server.lane(Era::Legacy).take().await?;
+        let may_come = || !server.is_full();
+        let member = server.lane(Era::Legacy).take(&may_come).await?;
         let warm = member.locked() != Locked::Fresh;
         match ask_as_client(&member, initialize, patience).await {
             Ok(Reply::Error(error)) if warm => {

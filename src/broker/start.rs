@@ -344,6 +344,12 @@ impl Server {
             .any(|m| m.phase() == Phase::Ready)
     }
 
+    /// Whether no other worker can be started: all there may be are up.
+    pub(super) fn is_full(&self) -> bool {
+        let roster = self.roster();
+        roster.starting.is_empty() && roster.members.len() >= self.config().pool.max_size
+    }
+
     pub(super) fn era_name(&self) -> String {
         let s = self.standing().borrow();
         match (s.legacy, s.modern) {
