@@ -6,8 +6,8 @@
 //! the Python SDK 2), `--start-delay MS`, `--start-cpu MS`, `--die-at-start CODE`, `--never-answer`,
 //! `--banner`, `--junk-start N`, `--ignore eof,int,term`, `--ignore-cancel`, `--serial` (one call at a
 //! time), `--fork-child` (a child that holds stdout and stderr), `--fork-child-group` (the same in a
-//! process group of its own), `--reject-reinit`, `--log FILE` (one JSON line per executed call and
-//! per cancellation: the effects ledger).
+//! process group of its own), `--reject-reinit`, `--log FILE` (one JSON line per executed call,
+//! cancellation and `initialize`: the effects ledger).
 //!
 //! The methods `bytes/result` and `bytes/error` answer with the very bytes of their `params`.
 
@@ -474,6 +474,8 @@ impl Worker {
     fn legacy_request(&self, method: &str, id: &Value, params: &Value) {
         let result = match method {
             "initialize" => {
+                let client = &params["clientInfo"]["name"];
+                self.log(&json!({"pid": std::process::id(), "initialize": client}));
                 let again = self.initialised.swap(true, Ordering::Relaxed);
                 if again && self.options.has("--reject-reinit") {
                     return self.error(id, -32600, "already initialized", Value::Null);

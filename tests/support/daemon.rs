@@ -205,7 +205,7 @@ impl Daemon {
     pub(crate) fn until(
         &self,
         what: &str,
-        condition: impl Fn(&ServerStatus) -> bool,
+        mut condition: impl FnMut(&ServerStatus) -> bool,
     ) -> ServerStatus {
         let mut last = None;
         let start = Instant::now();
