@@ -5,7 +5,7 @@
 //! protocol demands and for what was never a call.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::{Body, Events};
@@ -102,11 +102,6 @@ pub fn events(events: Events) -> Answer {
 pub fn fault(fault: Fault, id: &str, code: i32, message: &str) -> Answer {
     let mut answer = json(message::error(id, code, message, None).into_bytes());
     *answer.status_mut() = fault.status();
-    if fault == Fault::Method {
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST"));
-    }
     answer
 }
 
