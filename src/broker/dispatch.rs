@@ -63,7 +63,7 @@ impl Server {
         let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
         let ask = match lane.try_acquire(ask.prefer) {
             None => ask,
-            Some(lease) => match transmit(lease, ask) {
+            Some(lease) => match transmit(lane, lease, ask) {
                 Ok(_) => return,
                 Err(Unsent::Again(ask)) => *ask,
                 Err(Unsent::Refused(refusal, ask)) => return self.refuse(&ask.call, &refusal),
@@ -102,8 +102,9 @@ impl Server {
         if session.cancel_queued(id) {
             return;
         }
-        let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
-        for member in lane.members() {
+        // Not the lane's: a worker that is being replaced finishes its calls outside of it.
+        let members: Vec<_> = self.roster().members.values().cloned().collect();
+        for member in members {
             if let Some(wire) = member.find(session, id) {
                 member.cancel(wire, reason);
                 return;
@@ -115,7 +116,7 @@ impl Server {
 async fn send(lane: &Arc<Lane>, mut ask: Ask) -> Result<Sent, Refusal> {
     for _ in 0..ATTEMPTS {
         let lease = lane.acquire(ask.prefer).await?;
-        ask = match transmit(lease, ask) {
+        ask = match transmit(lane, lease, ask) {
             Ok(sent) => return Ok(sent),
             Err(Unsent::Again(again)) => *again,
             Err(Unsent::Refused(refusal, _)) => return Err(refusal),
@@ -141,7 +142,7 @@ enum Unsent {
     Told,
 }
 
-fn transmit(lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
+fn transmit(lane: &Arc<Lane>, lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
     let member = Arc::clone(lease.member());
     let Ask {
         message,
@@ -162,7 +163,11 @@ fn transmit(lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
                 call,
             });
             Err(match error {
-                SendError::Closed => Unsent::Again(ask),
+                SendError::Closed => {
+                    // Its end is not noticed yet. Idle as it looks, it would be chosen again.
+                    lane.remove(member.id());
+                    Unsent::Again(ask)
+                }
                 SendError::Full => Unsent::Refused(
                     Refusal::overloaded(error.to_string(), Duration::from_secs(1)),
                     ask,

@@ -6,7 +6,7 @@
 //! message to an actor: two task switches less per call. Whoever holds the lock never awaits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ pub struct Lane {
     acquire_timeout: Duration,
     /// Tells the server's actor that more workers may be needed.
     pressure: Arc<Notify>,
+    /// More workers could be started: worth telling when places run short.
+    can_grow: AtomicBool,
+    /// A worker may still come: worth waiting for longer than `acquire_timeout`.
+    has_hope: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -97,8 +101,17 @@ impl Lane {
             queue_size: bounds.queue_size,
             acquire_timeout: bounds.acquire_timeout,
             pressure,
+            can_grow: AtomicBool::new(false),
+            has_hope: AtomicBool::new(true),
             state: Mutex::default(),
         })
+    }
+
+    /// What the server's actor knows about the lane's future: whether workers could be started,
+    /// and whether any is to be expected.
+    pub fn expect(&self, can_grow: bool, has_hope: bool) {
+        self.can_grow.store(can_grow, Ordering::Relaxed);
+        self.has_hope.store(has_hope, Ordering::Relaxed);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -208,7 +221,7 @@ impl Lane {
             match tokio::time::timeout(self.acquire_timeout, &mut granted).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(Refusal::draining()),
-                Err(_) if start.elapsed() < LONGEST_HOLD && self.state().members.is_empty() => {}
+                Err(_) if start.elapsed() < LONGEST_HOLD && self.is_short_outage() => {}
                 Err(_) => break,
             }
         }
@@ -224,6 +237,11 @@ impl Lane {
                 self.acquire_timeout,
             )),
         }
+    }
+
+    /// Nobody serves, but somebody may soon.
+    fn is_short_outage(&self) -> bool {
+        self.has_hope.load(Ordering::Relaxed) && self.state().members.is_empty()
     }
 
     /// Refuses everybody who waits: the outage is no short one.
@@ -244,7 +262,9 @@ impl Lane {
         member.leases.fetch_add(1, Ordering::Relaxed);
         state.in_flight += 1;
         // Less than one worker's worth of places is left: time for a spare.
-        if state.in_flight + self.concurrency > state.members.len() * self.concurrency {
+        if self.can_grow.load(Ordering::Relaxed)
+            && state.in_flight + self.concurrency > state.members.len() * self.concurrency
+        {
             self.pressure.notify_one();
         }
         Lease {

@@ -183,7 +183,12 @@ impl Server {
             roster.members.len() + waiting_to_be_started
         };
         let others = total.saturating_sub(view.ready + view.bound + view.starting);
-        match decide(view, self.law(era), others) {
+        let law = self.law(era);
+        let owned = view.ready + view.bound + view.starting;
+        let room = law.max_size.saturating_sub(owned + others);
+        self.lane(era)
+            .expect(room > 0, room > 0 || view.starting > 0);
+        match decide(view, law, others) {
             Verdict::Start(count) => {
                 self.roster().surplus_since = None;
                 let count = count.min(most.saturating_sub(view.ready + view.starting));

@@ -5,7 +5,7 @@
 //! protocol demands and for what was never a call.
 
 use bytes::Bytes;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::{Body, Events};
@@ -32,6 +32,8 @@ pub enum Fault {
     Method,
     /// `Accept` lacks a type.
     NotAcceptable,
+    /// The body did not arrive in time.
+    Timeout,
     /// Body larger than the limit.
     TooLarge,
     /// Not `application/json`.
@@ -47,6 +49,7 @@ impl Fault {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -99,11 +102,6 @@ pub fn events(events: Events) -> Answer {
 pub fn fault(fault: Fault, id: &str, code: i32, message: &str) -> Answer {
     let mut answer = json(message::error(id, code, message, None).into_bytes());
     *answer.status_mut() = fault.status();
-    if fault == Fault::Method {
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST"));
-    }
     answer
 }
 

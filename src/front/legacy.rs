@@ -280,6 +280,13 @@ fn session_state(
     let own = session.own_lane().is_some();
     let empty = || answer::json(message::result(id.get(), "{}"));
     match method {
+        // Of several clients on one worker, each would see the tasks of all.
+        "tasks/list" if !own => Some(answer::json(message::error(
+            id.get(),
+            code::METHOD_NOT_FOUND,
+            "tasks/list is not available where clients share workers (state = \"session\" gives each its own)",
+            None,
+        ))),
         "logging/setLevel" => {
             let level = params.level?;
             session.set_level(owned(level));

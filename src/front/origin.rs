@@ -56,6 +56,20 @@ impl Gate {
         Ok(Some(text))
     }
 
+    /// Checks the host of a request line in absolute form, which overrides `Host` (RFC 9112,
+    /// section 3.2.2).
+    ///
+    /// # Errors
+    /// See [`Stopped`].
+    pub fn check_target(&self, authority: Option<&str>) -> Result<(), Stopped> {
+        match authority {
+            Some(authority) if !self.allows_host(authority) => {
+                Err(Stopped::Host(authority.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn allows_host(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let (name, _) = split_port(&host);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, HeaderValue, VARY,
 };
 use hyper::{Method, Request};
 
@@ -23,7 +23,9 @@ pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
     if let Some(view) = view(context, &request) {
         return view;
     }
-    let origin = match context.gate.check(request.headers()) {
+    let authority = request.uri().authority().map(|a| a.as_str());
+    let target_checked = context.gate.check_target(authority);
+    let origin = match target_checked.and_then(|()| context.gate.check(request.headers())) {
         Ok(origin) => origin.map(ToOwned::to_owned),
         Err(stopped) => return forbidden(&stopped),
     };
@@ -128,12 +130,23 @@ async fn endpoint(context: &Context, server: &Arc<Server>, request: Request<Inco
             );
             answer
         }
-        _ => answer::fault(
-            Fault::Method,
-            "null",
-            code::INVALID_REQUEST,
-            "Method Not Allowed",
-        ),
+        _ => {
+            let mut answer = answer::fault(
+                Fault::Method,
+                "null",
+                code::INVALID_REQUEST,
+                "Method Not Allowed",
+            );
+            let allowed = if modern {
+                "POST, OPTIONS"
+            } else {
+                "GET, POST, DELETE, OPTIONS"
+            };
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allowed));
+            answer
+        }
     }
 }
 
