@@ -271,3 +271,24 @@ fn the_program_serves_both_eras_on_one_stdin_and_ends_with_it() {
         "Ode to Joy"
     );
 }
+
+#[test]
+fn a_subscription_is_acknowledged_with_its_own_id() {
+    let params = modern(json!({ "notifications": { "toolsListChanged": true } }));
+    let frame =
+        json!({ "jsonrpc": "2.0", "id": "s", "method": "subscriptions/listen", "params": params });
+    let mut server = Server::new(Options::default());
+    let news = send(&mut server, &frame.to_string()).unwrap();
+    assert_eq!(news["method"], "notifications/subscriptions/acknowledged");
+    assert_eq!(
+        news["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
+        "s"
+    );
+    // The tools never change: nothing of what was asked for is promised.
+    assert_eq!(news["params"]["notifications"], json!({}));
+    let answer = ask("subscriptions/listen", json!({}));
+    assert_eq!(
+        answer["error"]["code"], -32601,
+        "legacy has no subscriptions"
+    );
+}

@@ -16,7 +16,7 @@ const MEASURES_PER_LINE: usize = 4;
 #[must_use]
 pub fn write(score: &Score) -> String {
     let mut out = String::from("%abc-2.1\nX:1\n");
-    push_field(&mut out, 'T', score.title.as_deref().unwrap_or("Untitled"));
+    push_field(&mut out, 'T', score.title.as_deref().unwrap_or_default());
     if let Some(composer) = &score.composer {
         push_field(&mut out, 'C', composer);
     }

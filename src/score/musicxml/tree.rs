@@ -225,7 +225,7 @@ impl<'a> Walker<'a> {
     }
 }
 
-/// An element without its content. Duplicate attributes are not looked for: that check is quadratic.
+/// An element without its content. Duplicate attributes are not looked for: the first one counts.
 fn head(start: &BytesStart<'_>, place: usize) -> Element {
     let mut attributes = start.attributes();
     let attributes = attributes.with_checks(false).flatten();
