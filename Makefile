@@ -6,7 +6,8 @@ CARGO ?= cargo
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:
-	$(CARGO) run --release --locked --bin mainstayd -- --state-dir .cache/run $(ARGS)
+	$(CARGO) build --release --locked --bins
+	target/release/mainstayd --state-dir .cache/run $(ARGS)
 
 build:
 	$(CARGO) build --release --locked --bins --examples

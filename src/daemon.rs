@@ -237,6 +237,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if !admin.is_finished() {
         let _ = admin.await;
     }
+    log::info!("stopped");
     ended
 }
 

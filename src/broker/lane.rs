@@ -114,6 +114,12 @@ impl Lane {
         self.has_hope.store(has_hope, Ordering::Relaxed);
     }
 
+    /// Whether nobody is free and nobody is to be expected.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        !self.has_hope.load(Ordering::Relaxed) && self.view().idle == 0
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

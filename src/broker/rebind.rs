@@ -32,6 +32,10 @@ pub(super) async fn bind(
     initialize: &Bytes,
 ) -> Result<(Arc<Member>, Reply), Refusal> {
     let patience = server.config().start_timeout;
+    if server.lane(Era::Legacy).is_hopeless() && server.shared().sessions.reclaim(server.name()) {
+        // The worker of that session is on its way out; its successor is worth waiting for.
+        server.lane(Era::Legacy).expect(true, true);
+    }
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let member = server.lane(Era::Legacy).take().await?;

@@ -182,7 +182,14 @@ impl Server {
                 .count();
             roster.members.len() + waiting_to_be_started
         };
-        let others = total.saturating_sub(view.ready + view.bound + view.starting);
+        // One worker holds the state of all; a server whose processes are locked to one era needs
+        // one for each.
+        let others = match self.config().state {
+            config::State::Shared => 0,
+            config::State::None | config::State::Session => {
+                total.saturating_sub(view.ready + view.bound + view.starting)
+            }
+        };
         let law = self.law(era);
         let owned = view.ready + view.bound + view.starting;
         let room = law.max_size.saturating_sub(owned + others);
