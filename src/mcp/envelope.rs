@@ -91,7 +91,8 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
             });
         }
     };
-    if raw.jsonrpc.as_deref() != Some("2.0") {
+    // serde would take an array for the struct, its items for the members in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') || raw.jsonrpc.as_deref() != Some("2.0") {
         return Err(Malformed::Envelope);
     }
     let id = match raw.id {
@@ -232,6 +233,8 @@ mod tests {
     fn what_is_no_message_says_why() {
         for bad in [
             r#"[{"jsonrpc":"2.0","id":1,"method":"a"}]"#,
+            r#" ["2.0",1,"ping"]"#,
+            r#"["2.0",1,"ping",{}]"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#,
             r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#,
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#,
