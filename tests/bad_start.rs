@@ -45,7 +45,10 @@ fn one_line(arguments: &[&str]) -> (i32, String) {
 /// A configuration that would work.
 fn good(dir: &TempDir) -> String {
     let file = dir.path().join("good.toml");
-    let text = format!("[listen]\nhttp = \"127.0.0.1:0\"\n[servers.a]\n{}", chaos(&[]));
+    let text = format!(
+        "[listen]\nhttp = \"127.0.0.1:0\"\n[servers.a]\n{}",
+        chaos(&[])
+    );
     fs::write(&file, text).unwrap();
     file.display().to_string()
 }
@@ -60,9 +63,21 @@ fn a_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let state = path(dir.path(), "state");
-    let (code, line) = one_line(&["--config", &good(&dir), "--listen", &address, "--state-dir", &state]);
+    let (code, line) = one_line(&[
+        "--config",
+        &good(&dir),
+        "--listen",
+        &address,
+        "--state-dir",
+        &state,
+    ]);
     assert_eq!(code, 71);
-    for part in ["cannot listen on", address.as_str(), "has this port", "--listen"] {
+    for part in [
+        "cannot listen on",
+        address.as_str(),
+        "has this port",
+        "--listen",
+    ] {
         assert!(line.contains(part), "{line}");
     }
 }
@@ -71,7 +86,14 @@ fn a_port_in_use() {
 fn an_address_that_is_not_ours() {
     let dir = tempfile::tempdir().unwrap();
     let state = path(dir.path(), "state");
-    let (code, line) = one_line(&["--config", &good(&dir), "--listen", "192.0.2.1:80", "--state-dir", &state]);
+    let (code, line) = one_line(&[
+        "--config",
+        &good(&dir),
+        "--listen",
+        "192.0.2.1:80",
+        "--state-dir",
+        &state,
+    ]);
     assert_eq!(code, 71);
     assert!(line.contains("cannot listen on 192.0.2.1:80"), "{line}");
 }
@@ -83,24 +105,40 @@ fn a_state_directory_that_cannot_be_used() {
     fs::write(&file, "").unwrap();
     let config = good(&dir);
     // Neither a file, nor below one, nor where not even root may write.
-    for state in [path(dir.path(), "file"), path(&file, "state"), "/proc/mainstay".to_owned()] {
+    for state in [
+        path(dir.path(), "file"),
+        path(&file, "state"),
+        "/proc/mainstay".to_owned(),
+    ] {
         let (code, line) = one_line(&["--config", &config, "--state-dir", &state]);
         assert_eq!(code, 73, "{line}");
-        assert!(line.contains(&state) && line.contains("--state-dir"), "{line}");
+        assert!(
+            line.contains(&state) && line.contains("--state-dir"),
+            "{line}"
+        );
     }
 }
 
 #[test]
 fn a_second_daemon_on_the_same_state() {
-    let daemon = Daemon::ready(&format!("[servers.a]\n{}pool = {{ min_size = 1 }}\n", chaos(&[])));
+    let daemon = Daemon::ready(&format!(
+        "[servers.a]\n{}pool = {{ min_size = 1 }}\n",
+        chaos(&[])
+    ));
     let before = daemon.processes();
     let dir = tempfile::tempdir().unwrap();
     let state = path(daemon.dir(), "state");
     let (code, line) = one_line(&["--config", &good(&dir), "--state-dir", &state]);
     assert_eq!(code, 71);
-    assert!(line.contains("another mainstayd uses") && line.contains(&state), "{line}");
+    assert!(
+        line.contains("another mainstayd uses") && line.contains(&state),
+        "{line}"
+    );
     let session = Session::open(&daemon);
-    assert_eq!(session.text("echo", &json!({"text": "unharmed"})), "unharmed");
+    assert_eq!(
+        session.text("echo", &json!({"text": "unharmed"})),
+        "unharmed"
+    );
     let after = daemon.processes();
     assert!(!before.is_empty() && before.iter().all(|pid| after.contains(pid)));
 }
@@ -115,7 +153,12 @@ fn an_admin_socket_that_cannot_be_made() {
     );
     fs::write(&config, text).unwrap();
     let state = path(dir.path(), "state");
-    let (code, line) = one_line(&["--config", &config.display().to_string(), "--state-dir", &state]);
+    let (code, line) = one_line(&[
+        "--config",
+        &config.display().to_string(),
+        "--state-dir",
+        &state,
+    ]);
     assert_eq!(code, 73, "{line}");
     assert!(line.contains("/proc/mainstay"), "{line}");
 }
@@ -140,9 +183,18 @@ fn a_bad_configuration_shows_all_its_errors_at_once() {
     }
     assert_eq!(started.stderr, checked.stderr);
     let text = String::from_utf8(started.stderr).unwrap();
-    for (line, key) in [(2, "http"), (5, "comand"), (6, "concurrency"), (7, "state"), (8, "pool")] {
+    for (line, key) in [
+        (2, "http"),
+        (5, "comand"),
+        (6, "concurrency"),
+        (7, "state"),
+        (8, "pool"),
+    ] {
         let place = format!("{config}:{line}");
-        assert!(text.lines().any(|l| l.contains(&place) && l.contains(key)), "{place} {key}\n{text}");
+        assert!(
+            text.lines().any(|l| l.contains(&place) && l.contains(key)),
+            "{place} {key}\n{text}"
+        );
     }
     assert!(!Path::new(&state).exists(), "nothing was started");
 }
@@ -152,7 +204,11 @@ fn a_configuration_that_cannot_be_read() {
     let dir = tempfile::tempdir().unwrap();
     let broken = dir.path().join("broken.toml");
     fs::write(&broken, "[listen\n").unwrap();
-    for file in [path(dir.path(), "missing.toml"), dir.path().display().to_string(), broken.display().to_string()] {
+    for file in [
+        path(dir.path(), "missing.toml"),
+        dir.path().display().to_string(),
+        broken.display().to_string(),
+    ] {
         for words in [vec!["--config", &file], vec!["check", "--config", &file]] {
             let output = run(&words);
             assert_eq!(output.status.code(), Some(78), "{file}");
@@ -170,10 +226,20 @@ fn check_says_that_a_good_one_is_good_and_starts_nothing() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"the configuration is good\n");
     assert_eq!(output.stderr, b"");
-    let printed = run(&["check", "--print", "--config", &config, "--state-dir", &state]);
+    let printed = run(&[
+        "check",
+        "--print",
+        "--config",
+        &config,
+        "--state-dir",
+        &state,
+    ]);
     assert_eq!(printed.status.code(), Some(0));
     let text = String::from_utf8(printed.stdout).unwrap();
-    assert!(text.contains("[servers.a]") && text.contains("chaosworker"), "{text}");
+    assert!(
+        text.contains("[servers.a]") && text.contains("chaosworker"),
+        "{text}"
+    );
     assert!(!Path::new(&state).exists());
 }
 
@@ -216,7 +282,9 @@ fn sigterm_delivers_what_is_under_way_and_refuses_what_is_new() {
             });
             daemon.until("it is in flight", |s| s.in_flight == 1);
             daemon.terminate();
-            until("it drains", || (daemon.log().contains("event=daemon_stopping")).then_some(()));
+            until("it drains", || {
+                (daemon.log().contains("event=daemon_stopping")).then_some(())
+            });
             if twice {
                 // A second signal changes nothing.
                 daemon.terminate();
@@ -251,16 +319,24 @@ fn a_call_that_arrives_while_draining_is_told_to_come_back() {
     let mut slow = session.start(&json!("slow"), "slow", &json!({"ms": 1_500}));
     slow.event().unwrap();
     daemon.until("it is in flight", |s| s.in_flight == 1);
-    until("both connections are open", || (daemon.status().connections >= 2).then_some(()));
+    until("both connections are open", || {
+        (daemon.status().connections >= 2).then_some(())
+    });
     daemon.terminate();
-    until("it drains", || daemon.log().contains("event=daemon_stopping").then_some(()));
+    until("it drains", || {
+        daemon.log().contains("event=daemon_stopping").then_some(())
+    });
     std::io::Write::write_all(&mut late, body.as_bytes()).unwrap();
     let mut text = String::new();
-    late.set_read_timeout(Some(support::http::PATIENCE)).unwrap();
+    late.set_read_timeout(Some(support::http::PATIENCE))
+        .unwrap();
     std::io::Read::read_to_string(&mut late, &mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
     let answer: Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
-    assert_eq!((&answer["id"], &answer["error"]["code"]), (&json!("new"), &json!(-31007)));
+    assert_eq!(
+        (&answer["id"], &answer["error"]["code"]),
+        (&json!("new"), &json!(-31007))
+    );
     assert_eq!(answer["error"]["data"]["reason"], "draining");
     assert_eq!(answer["error"]["data"]["retryable"], true);
     assert!(answer["error"]["data"]["retryAfterMs"].is_u64());
@@ -278,6 +354,9 @@ fn the_built_in_score_server_needs_no_configuration_of_its_own() {
     assert!(tools >= 5);
     let modern = mcp::modern(daemon.address(), &json!(1), "tools/list", &json!({}));
     assert_eq!(modern.status, 200);
-    assert_eq!(modern.json()["result"]["tools"].as_array().unwrap().len(), tools);
+    assert_eq!(
+        modern.json()["result"]["tools"].as_array().unwrap().len(),
+        tools
+    );
     assert_eq!(daemon.server().era, "mixed");
 }

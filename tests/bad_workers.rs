@@ -52,7 +52,10 @@ fn assert_down(daemon: &Daemon, words: &[&str]) {
         let (status, body) = daemon.health();
         (status == 503 && body["status"] == "down" && has_all(&body.to_string())).then_some(body)
     });
-    assert!(body["servers"]["broken"]["last_failure"]["in_a_row"].as_u64() > Some(0), "{body}");
+    assert!(
+        body["servers"]["broken"]["last_failure"]["in_a_row"].as_u64() > Some(0),
+        "{body}"
+    );
     assert_eq!(daemon.get("/readyz").status, 503);
     assert_eq!(daemon.get("/servers/broken/health").status, 503);
     assert_eq!(daemon.get("/livez").status, 200, "the daemon itself lives");
@@ -63,7 +66,10 @@ fn assert_down(daemon: &Daemon, words: &[&str]) {
     let legacy = mcp::post(daemon.address(), "/mcp", &[], &hello);
     let modern = modern_call(daemon.address(), &json!(0), "echo", &json!({}));
     for answer in [legacy, modern] {
-        assert_eq!((answer.status, answer.header("mcp-session-id")), (200, None));
+        assert_eq!(
+            (answer.status, answer.header("mcp-session-id")),
+            (200, None)
+        );
         let answer = answer.json();
         assert_eq!(answer["id"], 0);
         let error = &answer["error"];
@@ -102,13 +108,19 @@ fn a_command_that_is_not_executable() {
     let file = dir.path().join("server");
     fs::write(&file, "#!/bin/sh\n").unwrap();
     let daemon = beside_a_good_one(&format!("command = [{:?}]\n", file.display().to_string()));
-    assert_down(&daemon, &["exited with status 126: command found but not executable"]);
+    assert_down(
+        &daemon,
+        &["exited with status 126: command found but not executable"],
+    );
 }
 
 #[test]
 fn a_worker_that_exits_at_once_with_its_last_words() {
     let daemon = broken_by("echo first >&2; echo 'ModuleNotFoundError: no spam' >&2; exit 3");
-    let words = ["exited with status 3 before it was ready", "ModuleNotFoundError: no spam"];
+    let words = [
+        "exited with status 3 before it was ready",
+        "ModuleNotFoundError: no spam",
+    ];
     assert_down(&daemon, &words);
     let (_, body) = daemon.health();
     let stderr = &body["servers"]["broken"]["last_failure"]["stderr"];
@@ -119,7 +131,10 @@ fn a_worker_that_exits_at_once_with_its_last_words() {
 
 #[test]
 fn a_worker_that_exits_cleanly_without_a_word() {
-    assert_down(&broken_by("exit 0"), &["exited with status 0 before it was ready"]);
+    assert_down(
+        &broken_by("exit 0"),
+        &["exited with status 0 before it was ready"],
+    );
 }
 
 #[test]
@@ -160,14 +175,28 @@ fn a_repaired_command_serves_within_seconds() {
     let hello = initialize(mcp::LATEST).to_string();
     let ask = || mcp::post(daemon.address(), "/mcp", &[], &hello).json();
     until("the new failure is told", || {
-        ask()["error"]["message"].as_str().unwrap().contains("still broken").then_some(())
+        ask()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("still broken")
+            .then_some(())
     });
-    script(&file, &format!("#!/bin/sh\nexec {}\n", chaosworker().display()));
+    script(
+        &file,
+        &format!("#!/bin/sh\nexec {}\n", chaosworker().display()),
+    );
     let repaired = std::time::Instant::now();
     // A client that asks is reason enough to try before the long backoff is over.
     until("a session is opened", || ask().get("result").map(|_| ()));
-    assert!(repaired.elapsed().as_secs() < 10, "{:?}", repaired.elapsed());
-    assert_eq!(Session::open(&daemon).text("echo", &json!({"text": "up"})), "up");
+    assert!(
+        repaired.elapsed().as_secs() < 10,
+        "{:?}",
+        repaired.elapsed()
+    );
+    assert_eq!(
+        Session::open(&daemon).text("echo", &json!({"text": "up"})),
+        "up"
+    );
     daemon.until("its health is good", |s| s.ready == 1);
     assert_eq!(daemon.health().0, 200);
 }
@@ -207,9 +236,8 @@ fn a_kill_in_the_middle_of_a_call_is_told_and_the_next_call_works() {
         assert_eq!(daemon.server().counters.calls["lost"], round);
     }
     let modern = std::thread::scope(|scope| {
-        let call = scope.spawn(|| {
-            modern_call(daemon.address(), &json!(1), "slow", &json!({"ms": 600_000}))
-        });
+        let call = scope
+            .spawn(|| modern_call(daemon.address(), &json!(1), "slow", &json!({"ms": 600_000})));
         daemon.until("it is at work", |s| s.in_flight == 1);
         signal(daemon.server().workers[0].pid, Signal::SIGKILL);
         call.join().unwrap()
@@ -243,26 +271,42 @@ fn an_answer_beyond_the_limit_costs_its_call_alone() {
     assert_eq!(big.len(), 90_000);
     let huge = session.start(&json!("huge"), "huge", &json!({"bytes": 5_000_000}));
     daemon.until("it is counted", |s| s.counters.oversize_frames == 1);
-    assert_eq!(session.text("echo", &json!({"text": "meanwhile"})), "meanwhile");
+    assert_eq!(
+        session.text("echo", &json!({"text": "meanwhile"})),
+        "meanwhile"
+    );
     let answer = mcp::response(huge);
     assert_eq!(answer["id"], "huge");
     let message = answer["error"]["message"].as_str().unwrap();
     assert!(message.contains("100000"), "{answer}");
     let data = json!({"reason": "answer_too_large", "retryAfterMs": null, "retryable": false});
-    assert_eq!((&answer["error"]["code"], &answer["error"]["data"]), (&json!(-31010), &data));
+    assert_eq!(
+        (&answer["error"]["code"], &answer["error"]["data"]),
+        (&json!(-31010), &data)
+    );
     assert_eq!(daemon.server().counters.deaths, 0);
     assert_eq!(daemon.server().in_flight, 0);
 }
 
 #[test]
 fn a_worker_that_does_not_read_blocks_only_itself() {
-    let daemon = Daemon::ready(&format!(
-        "[servers.a]\n{}{ONE}write_queue_bytes = 4194304\n[servers.good]\n{}{ONE}",
-        chaos(&[]),
-        chaos(&[])
-    ).replacen("[servers.a]\n", "[servers.a]\ndefault = true\nconcurrency = 100\n", 1));
+    let daemon = Daemon::ready(
+        &format!(
+            "[servers.a]\n{}{ONE}write_queue_bytes = 4194304\n[servers.good]\n{}{ONE}",
+            chaos(&[]),
+            chaos(&[])
+        )
+        .replacen(
+            "[servers.a]\n",
+            "[servers.a]\ndefault = true\nconcurrency = 100\n",
+            1,
+        ),
+    );
     let session = Session::open(&daemon);
-    assert_eq!(session.text("stop_reading", &json!({"ms": 3_000})), "not reading");
+    assert_eq!(
+        session.text("stop_reading", &json!({"ms": 3_000})),
+        "not reading"
+    );
     let large = "x".repeat(1 << 20);
     let calls: Vec<_> = (0..12)
         .map(|n| session.start(&json!(n), "echo", &json!({"text": large})))
@@ -283,8 +327,14 @@ fn a_worker_that_does_not_read_blocks_only_itself() {
         }
     }
     // What fits into the queue is served once the worker reads again; the rest is told at once.
-    assert!(served >= 4 && refused >= 4, "{served} served, {refused} refused");
-    assert_eq!(session.text("echo", &json!({"text": "reads again"})), "reads again");
+    assert!(
+        served >= 4 && refused >= 4,
+        "{served} served, {refused} refused"
+    );
+    assert_eq!(
+        session.text("echo", &json!({"text": "reads again"})),
+        "reads again"
+    );
 }
 
 #[test]
@@ -296,7 +346,11 @@ fn a_flood_of_stderr_hangs_nothing() {
         assert_eq!(session.text("stderr", &flood), "written");
     }
     assert_eq!(session.text("echo", &json!({"text": "x"})), "x");
-    assert!(daemon.log().len() < 4 << 20, "{} bytes of log", daemon.log().len());
+    assert!(
+        daemon.log().len() < 4 << 20,
+        "{} bytes of log",
+        daemon.log().len()
+    );
 }
 
 #[test]
@@ -309,7 +363,9 @@ fn answers_nobody_asked_for_reach_nobody() {
     daemon.until("it is counted", |s| s.counters.unrouted == 1);
     let before = unrouted();
     assert_eq!(session.text("duplicate_id", &json!({})), "first");
-    daemon.until("the second answer is counted", |s| s.counters.unrouted == before + 1);
+    daemon.until("the second answer is counted", |s| {
+        s.counters.unrouted == before + 1
+    });
     assert_eq!(session.text("echo", &json!({"text": "mine"})), "mine");
     // Result and error in one frame: no message at all, so its call goes on waiting.
     let junk = daemon.server().counters.junk_lines;
@@ -326,7 +382,11 @@ fn answers_nobody_asked_for_reach_nobody() {
     let after = daemon.until("all are cancelled", |s| s.counters.calls["cancelled"] == 3);
     assert_eq!(after.counters.deaths, 0);
     let quick = session.start(&json!("l"), "slow", &json!({"ms": 600}));
-    assert_eq!(mcp::text(&mcp::response(quick)), "slept", "not the late answer of the same id");
+    assert_eq!(
+        mcp::text(&mcp::response(quick)),
+        "slept",
+        "not the late answer of the same id"
+    );
     assert_eq!(session.text("echo", &json!({"text": "x"})), "x");
 }
 
@@ -357,7 +417,12 @@ fn children_that_a_worker_leaves_behind_are_killed() {
         session.call("fork", &json!({"group": group}));
     }
     let told: Value = serde_json::from_str(&session.text("pid", &json!({}))).unwrap();
-    let children: Vec<u64> = told["children"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
+    let children: Vec<u64> = told["children"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_u64)
+        .collect();
     assert_eq!(children.len(), 2);
     signal(pid(&session), Signal::SIGKILL);
     until("the children are gone", || {

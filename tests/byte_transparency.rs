@@ -93,7 +93,11 @@ fn raw(answer: Response) -> String {
     }
 }
 
-fn run<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<(), TestCaseError>) {
+fn run<S: Strategy>(
+    cases: u32,
+    strategy: &S,
+    test: impl Fn(S::Value) -> Result<(), TestCaseError>,
+) {
     let mut runner = TestRunner::new(Config {
         cases,
         max_shrink_iters: 20,
@@ -130,25 +134,35 @@ fn params_results_and_errors_of_the_legacy_era_pass_untouched() {
 fn params_and_results_of_the_modern_era_pass_untouched() {
     let daemon = daemon();
     let meta = mcp::with_meta(json!({}))["_meta"].to_string();
-    run(100, &(members(spelt()), spelt(), text()), |(members, extra, id)| {
-        // What the daemon reads must be readable: no member twice at this level.
-        let unique: serde_json::Result<std::collections::BTreeMap<String, Value>> =
-            serde_json::from_str(&format!("{{{members}}}"));
-        let repeated = unique.is_ok_and(|m| m.keys().any(|k| k == "progressToken" || k == "requestId"));
-        let members = if repeated || members.is_empty() {
-            "\"x\":1".to_owned()
-        } else {
-            members
-        };
-        let params = format!("{{ {members},\"extra\":{extra},\"_meta\" : {meta}}}");
-        let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"bytes/result\",\"params\":{params}}}");
-        let headers = [("MCP-Protocol-Version", MODERN), ("Mcp-Method", "bytes/result")];
-        let answer = mcp::post(daemon.address(), "/mcp", &headers, &body);
-        prop_assert_eq!(answer.status, 200);
-        let wanted = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{params}}}");
-        prop_assert_eq!(raw(answer), wanted);
-        Ok(())
-    });
+    run(
+        100,
+        &(members(spelt()), spelt(), text()),
+        |(members, extra, id)| {
+            // What the daemon reads must be readable: no member twice at this level.
+            let unique: serde_json::Result<std::collections::BTreeMap<String, Value>> =
+                serde_json::from_str(&format!("{{{members}}}"));
+            let repeated =
+                unique.is_ok_and(|m| m.keys().any(|k| k == "progressToken" || k == "requestId"));
+            let members = if repeated || members.is_empty() {
+                "\"x\":1".to_owned()
+            } else {
+                members
+            };
+            let params = format!("{{ {members},\"extra\":{extra},\"_meta\" : {meta}}}");
+            let body = format!(
+                "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"bytes/result\",\"params\":{params}}}"
+            );
+            let headers = [
+                ("MCP-Protocol-Version", MODERN),
+                ("Mcp-Method", "bytes/result"),
+            ];
+            let answer = mcp::post(daemon.address(), "/mcp", &headers, &body);
+            prop_assert_eq!(answer.status, 200);
+            let wanted = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{params}}}");
+            prop_assert_eq!(raw(answer), wanted);
+            Ok(())
+        },
+    );
 }
 
 #[test]
@@ -164,11 +178,15 @@ fn only_the_listed_members_are_rewritten() {
     };
     let answer = raw(session.post(&body("\"i\\u0064\"", "\"t\"")));
     // The worker's view: its own token in the one place where it is one.
-    let token = serde_json::from_str::<Value>(&answer).unwrap()["result"]["_meta"]["progressToken"].clone();
+    let token =
+        serde_json::from_str::<Value>(&answer).unwrap()["result"]["_meta"]["progressToken"].clone();
     assert!(token.is_u64(), "{answer}");
     let sent = body("\"i\\u0064\"", "\"t\"");
     let params = sent.split_once("\"params\":").unwrap().1;
-    let params = params.replace("\"progressToken\": \"t\"", &format!("\"progressToken\": {token}"));
+    let params = params.replace(
+        "\"progressToken\": \"t\"",
+        &format!("\"progressToken\": {token}"),
+    );
     let wanted = format!("{{\"jsonrpc\":\"2.0\",\"id\":\"i\\u0064\",\"result\":{params}");
     assert_eq!(answer, wanted);
     // And back: the client's own token, in the spelling it chose.
@@ -179,7 +197,10 @@ fn only_the_listed_members_are_rewritten() {
         );
         let messages = mcp::messages(session.post(&body));
         let progress = &messages[0].data;
-        assert!(progress.contains(&format!("\"progressToken\":{token}")), "{progress}");
+        assert!(
+            progress.contains(&format!("\"progressToken\":{token}")),
+            "{progress}"
+        );
     }
 }
 
@@ -188,7 +209,9 @@ fn line_breaks_between_tokens_become_spaces_and_nothing_else_changes() {
     let daemon = daemon();
     let session = Session::open(&daemon);
     let params = "{\r\n  \"a\": [\n1.0,\r2 ],\n\"b\": \"\\n\"}";
-    let body = format!("{{\n\"jsonrpc\":\"2.0\",\"id\":1,\n\"method\":\"bytes/result\",\"params\":{params}\n}}\n");
+    let body = format!(
+        "{{\n\"jsonrpc\":\"2.0\",\"id\":1,\n\"method\":\"bytes/result\",\"params\":{params}\n}}\n"
+    );
     let flat = params.replace(['\r', '\n'], " ");
     let wanted = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{flat}}}");
     assert_eq!(raw(session.post(&body)), wanted);
@@ -199,8 +222,12 @@ fn a_large_message_passes_in_one_piece() {
     let daemon = daemon();
     let session = Session::open(&daemon);
     let params = format!("{{\"x\":\"{}\"}}", "\u{e9}\\u00e9 ".repeat(300_000));
-    let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"bytes/result\",\"params\":{params}}}");
+    let body =
+        format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"bytes/result\",\"params\":{params}}}");
     let answer = raw(session.post(&body));
-    assert_eq!(answer.len(), "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":}".len() + params.len());
+    assert_eq!(
+        answer.len(),
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":}".len() + params.len()
+    );
     assert!(answer.contains(&params));
 }

@@ -27,10 +27,7 @@ fn daemon_with_ledger() -> (Daemon, std::path::PathBuf) {
     let ledger = dir.path().join("ledger");
     let command = chaos(&["--log", ledger.to_str().unwrap()]);
     let servers = format!("[servers.a]\n{command}pool = {{ min_size = 1, max_size = 2 }}\n");
-    (
-        Daemon::start_in(dir, "", &servers).until_healthy(),
-        ledger,
-    )
+    (Daemon::start_in(dir, "", &servers).until_healthy(), ledger)
 }
 
 /// Status, `Content-Type`-less: the code and id of the JSON-RPC error in the body.
@@ -54,7 +51,13 @@ fn types_and_sizes_are_checked_before_anything_else() {
     .until_healthy();
     let body = initialize(LATEST).to_string();
     let post = |headers: &[(&str, &str)], body: &str| {
-        http::send(daemon.address(), "POST", "/mcp", headers, Some(body.as_bytes()))
+        http::send(
+            daemon.address(),
+            "POST",
+            "/mcp",
+            headers,
+            Some(body.as_bytes()),
+        )
     };
     for accept in [
         "application/json",
@@ -74,11 +77,24 @@ fn types_and_sizes_are_checked_before_anything_else() {
         "TEXT/Event-Stream; charset=utf-8 , Application/JSON;q=0.1",
         "application/*, text/*",
     ] {
-        assert_eq!(post(&[("Accept", accept), JSON], &body).status, 200, "{accept:?}");
+        assert_eq!(
+            post(&[("Accept", accept), JSON], &body).status,
+            200,
+            "{accept:?}"
+        );
     }
-    let lines = [("Accept", "text/event-stream"), ("Accept", "application/json"), JSON];
+    let lines = [
+        ("Accept", "text/event-stream"),
+        ("Accept", "application/json"),
+        JSON,
+    ];
     assert_eq!(post(&lines, &body).status, 200, "a list in two lines");
-    for kind in ["text/plain", "application/jsonx", "application/x-www-form-urlencoded", ""] {
+    for kind in [
+        "text/plain",
+        "application/jsonx",
+        "application/x-www-form-urlencoded",
+        "",
+    ] {
         let answer = post(&[ACCEPT, ("Content-Type", kind)], &body);
         assert_eq!(error_of(answer), (415, -32600, Value::Null), "{kind:?}");
     }
@@ -103,7 +119,13 @@ fn a_body_far_beyond_the_limit_still_gets_its_413() {
     let daemon = daemon();
     let large = vec![b' '; 24 << 20];
     for _ in 0..5 {
-        let answer = http::send(daemon.address(), "POST", "/mcp", &[ACCEPT, JSON], Some(&large));
+        let answer = http::send(
+            daemon.address(),
+            "POST",
+            "/mcp",
+            &[ACCEPT, JSON],
+            Some(&large),
+        );
         assert_eq!(error_of(answer), (413, -32600, Value::Null));
     }
 }
@@ -139,12 +161,22 @@ fn bodies_that_are_no_message_are_told_apart() {
         (r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#, -32600),
     ];
     for (body, code) in table {
-        assert_eq!(error_of(session.post(body)), (400, code, Value::Null), "{body:?}");
+        assert_eq!(
+            error_of(session.post(body)),
+            (400, code, Value::Null),
+            "{body:?}"
+        );
     }
     let deep = "[".repeat(100_000);
     assert_eq!(error_of(session.post(&deep)).1, -32700);
     let bytes = b"{\"jsonrpc\":\"2.0\",\"id\":\"\xff\",\"method\":\"ping\"}";
-    let answer = http::send(daemon.address(), "POST", "/mcp", &[ACCEPT, JSON], Some(bytes));
+    let answer = http::send(
+        daemon.address(),
+        "POST",
+        "/mcp",
+        &[ACCEPT, JSON],
+        Some(bytes),
+    );
     assert_eq!(error_of(answer), (400, -32700, Value::Null), "not UTF-8");
 }
 
@@ -169,15 +201,20 @@ fn ids_come_back_byte_by_byte() {
                 r#""tools/call","params":{"name":"fail","arguments":{"kind":"rpc"}}"#,
                 r#""no/such/method""#,
             ] {
-                let answer =
-                    session.post(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{method}}}"#));
+                let answer = session.post(&format!(
+                    r#"{{"jsonrpc":"2.0","id":{id},"method":{method}}}"#
+                ));
                 assert_eq!(answer.status, 200);
                 let text = if answer.is_stream() {
                     mcp::messages(answer).pop().unwrap().data
                 } else {
                     answer.text()
                 };
-                assert!(text.contains(&format!("\"id\":{id},")) || text.contains(&format!("\"id\":{id}}}")), "{id} {method} {text}");
+                assert!(
+                    text.contains(&format!("\"id\":{id},"))
+                        || text.contains(&format!("\"id\":{id}}}")),
+                    "{id} {method} {text}"
+                );
             }
         }
     }
@@ -203,7 +240,10 @@ fn initialize_opens_a_session_and_is_never_part_of_one() {
     let again = session.post(&initialize(LATEST).to_string());
     assert_eq!(again.header("mcp-session-id"), None);
     assert_eq!(error_of(again), (400, -32600, json!(0)));
-    assert_eq!(session.text("echo", &json!({"text": "unharmed"})), "unharmed");
+    assert_eq!(
+        session.text("echo", &json!({"text": "unharmed"})),
+        "unharmed"
+    );
     let other = Session::open(&daemon);
     assert_ne!(session.id, other.id);
 }
@@ -223,7 +263,12 @@ fn the_session_header_decides_between_400_and_404() {
     for method in ["POST", "GET", "DELETE"] {
         let missing = error_of(send(method, "/mcp", None));
         assert_eq!((missing.0, missing.1), (400, -32000), "{method}");
-        for unknown in ["0123456789abcdef0123456789abcdef", "x", "", elsewhere.id.as_str()] {
+        for unknown in [
+            "0123456789abcdef0123456789abcdef",
+            "x",
+            "",
+            elsewhere.id.as_str(),
+        ] {
             let answer = error_of(send(method, "/mcp", Some(unknown)));
             assert_eq!((answer.0, answer.1), (404, -32001), "{method} {unknown:?}");
         }
@@ -234,9 +279,19 @@ fn the_session_header_decides_between_400_and_404() {
     assert_eq!(mcp::post(daemon.address(), "/mcp", &gone, note).status, 404);
 
     assert_eq!(send("POST", "/mcp", Some(&session.id)).status, 200);
-    assert_eq!(send("POST", "/servers/a/mcp", Some(&session.id)).status, 200, "the default server has two paths");
+    assert_eq!(
+        send("POST", "/servers/a/mcp", Some(&session.id)).status,
+        200,
+        "the default server has two paths"
+    );
     assert_eq!(elsewhere.text("echo", &json!({"text": "b"})), "b");
-    for path in ["/", "/mcp/", "/servers/c/mcp", "/servers/a", "/servers//mcp"] {
+    for path in [
+        "/",
+        "/mcp/",
+        "/servers/c/mcp",
+        "/servers/a",
+        "/servers//mcp",
+    ] {
         assert_eq!(send("POST", path, None).status, 404, "{path}");
     }
 
@@ -254,7 +309,10 @@ fn the_version_header_must_name_a_revision_of_the_era() {
     let session = Session::open(&daemon);
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     let post = |version: &str| {
-        let headers = [("Mcp-Session-Id", session.id.as_str()), ("MCP-Protocol-Version", version)];
+        let headers = [
+            ("Mcp-Session-Id", session.id.as_str()),
+            ("MCP-Protocol-Version", version),
+        ];
         mcp::post(daemon.address(), "/mcp", &headers, body)
     };
     for good in ["2025-11-25", "2025-06-18", "2025-03-26"] {
@@ -266,11 +324,17 @@ fn the_version_header_must_name_a_revision_of_the_era() {
         assert!(answer.json()["error"]["code"].is_i64(), "{bad}");
     }
     let absent = [("Mcp-Session-Id", session.id.as_str())];
-    assert_eq!(mcp::post(daemon.address(), "/mcp", &absent, body).status, 200);
+    assert_eq!(
+        mcp::post(daemon.address(), "/mcp", &absent, body).status,
+        200
+    );
     // initialize itself is not checked: its body says what is asked for.
     let early = [("MCP-Protocol-Version", "2024-11-05")];
     let hello = initialize(LATEST).to_string();
-    assert_eq!(mcp::post(daemon.address(), "/mcp", &early, &hello).status, 200);
+    assert_eq!(
+        mcp::post(daemon.address(), "/mcp", &early, &hello).status,
+        200
+    );
 }
 
 #[test]
@@ -318,13 +382,22 @@ fn the_newest_clients_are_primed_at_once_and_older_ones_never() {
     let quick = older.start(&json!(1), "echo", &json!({"text": "x"}));
     assert_eq!(quick.header("content-type"), Some("application/json"));
     assert_eq!(mcp::text(&quick.json()), "x");
-    let params = json!({"name": "progress", "arguments": {"steps": 2}, "_meta": {"progressToken": 0}});
+    let params =
+        json!({"name": "progress", "arguments": {"steps": 2}, "_meta": {"progressToken": 0}});
     let stream = older.request(&json!(2), "tools/call", &params);
     assert!(stream.is_stream());
     let events = stream.events();
     assert_eq!(events.len(), 3, "{events:?}");
-    assert!(events.iter().all(|e| e.retry.is_none() && !e.data.is_empty()));
-    assert!(events[..2].iter().all(|e| e.json()["params"]["progressToken"] == 0));
+    assert!(
+        events
+            .iter()
+            .all(|e| e.retry.is_none() && !e.data.is_empty())
+    );
+    assert!(
+        events[..2]
+            .iter()
+            .all(|e| e.json()["params"]["progressToken"] == 0)
+    );
     assert_eq!(mcp::text(&events[2].json()), "done");
 }
 
@@ -354,7 +427,10 @@ fn a_silent_stream_is_kept_alive_by_comments() {
 fn the_newest_standalone_stream_wins() {
     let daemon = daemon();
     let session = Session::open(&daemon);
-    let headers = [("Accept", "application/json"), ("Mcp-Session-Id", session.id.as_str())];
+    let headers = [
+        ("Accept", "application/json"),
+        ("Mcp-Session-Id", session.id.as_str()),
+    ];
     let answer = http::send(daemon.address(), "GET", "/mcp", &headers, None);
     assert_eq!(error_of(answer).0, 406);
 
@@ -392,7 +468,10 @@ fn a_call_whose_connection_was_cut_is_answered_on_resumption() {
     assert_eq!(seen.json()["params"]["progress"], 1);
     answer.hang_up();
     let rest = mcp::messages(session.get(seen.id.as_deref()));
-    let steps: Vec<_> = rest.iter().map(|e| e.json()["params"]["progress"].clone()).collect();
+    let steps: Vec<_> = rest
+        .iter()
+        .map(|e| e.json()["params"]["progress"].clone())
+        .collect();
     assert_eq!(steps, [json!(2), json!(3), json!(4), Value::Null]);
     let last = rest.last().unwrap();
     assert_eq!(last.json()["id"], "slow one");
@@ -405,7 +484,11 @@ fn a_call_whose_connection_was_cut_is_answered_on_resumption() {
     assert_eq!(mcp::messages(session.get(last.id.as_deref())), []);
     let done = fs::read_to_string(ledger).unwrap();
     assert_eq!(done.matches("progress").count(), 1, "{done}");
-    assert_eq!(done.matches("cancelled").count(), 0, "a disconnect is no cancel");
+    assert_eq!(
+        done.matches("cancelled").count(),
+        0,
+        "a disconnect is no cancel"
+    );
 }
 
 #[test]
@@ -414,7 +497,20 @@ fn an_event_id_that_is_not_of_this_session_is_400() {
     let session = Session::open(&daemon);
     let mut busy = Session::open(&daemon).start(&json!(1), "slow", &json!({"ms": 600_000}));
     let foreign = busy.event().unwrap().id.unwrap();
-    for id in ["", "x", "1", "-", "1-", "-1", "1-x", "0-99", "zz-0", "1-0-0", "9999999999999999999999-1", &foreign] {
+    for id in [
+        "",
+        "x",
+        "1",
+        "-",
+        "1-",
+        "-1",
+        "1-x",
+        "0-99",
+        "zz-0",
+        "1-0-0",
+        "9999999999999999999999-1",
+        &foreign,
+    ] {
         let answer = session.get(Some(id));
         assert_eq!(answer.status, 400, "{id:?}");
         assert!(answer.json()["error"]["code"].is_i64());
@@ -439,14 +535,19 @@ fn a_disconnect_is_no_cancel_but_a_cancel_is() {
     // Of another type, hence another request.
     session.notify("notifications/cancelled", &json!({"requestId": "7"}));
     session.notify("notifications/cancelled", &json!({"requestId": 8}));
-    session.notify("notifications/cancelled", &json!({"requestId": 7, "reason": "enough"}));
+    session.notify(
+        "notifications/cancelled",
+        &json!({"requestId": 7, "reason": "enough"}),
+    );
     let cancelled = || {
         let text = fs::read_to_string(&ledger).unwrap();
         text.lines().filter(|l| l.contains("cancelled")).count()
     };
     until("the worker was told", || (cancelled() == 1).then_some(()));
     session.notify("notifications/cancelled", &json!({"requestId": "8"}));
-    until("the worker was told again", || (cancelled() == 2).then_some(()));
+    until("the worker was told again", || {
+        (cancelled() == 2).then_some(())
+    });
     let outcome = daemon.until("both are counted", |s| s.counters.calls["cancelled"] == 2);
     assert_eq!(outcome.counters.calls.get("lost"), Some(&0));
     assert_eq!(session.text("echo", &json!({"text": "next"})), "next");
@@ -461,7 +562,10 @@ fn pings_of_clients_reach_no_worker() {
         let session = Session::open_at(&daemon, "/mcp", version);
         let answer = session.request(&json!(0), "ping", &json!({}));
         assert_eq!(answer.header("content-type"), Some("application/json"));
-        assert_eq!(answer.json(), json!({"jsonrpc": "2.0", "id": 0, "result": {}}));
+        assert_eq!(
+            answer.json(),
+            json!({"jsonrpc": "2.0", "id": 0, "result": {}})
+        );
     }
     assert_eq!(daemon.server().counters.calls, before);
     assert_eq!(session.text("echo", &json!({"text": "counted"})), "counted");
@@ -517,7 +621,10 @@ fn a_modern_only_server_tells_a_legacy_client_so() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("mcp-session-id"), None);
     let body = answer.json();
-    assert_eq!((&body["id"], &body["error"]["code"]), (&json!(0), &json!(-32022)));
+    assert_eq!(
+        (&body["id"], &body["error"]["code"]),
+        (&json!(0), &json!(-32022))
+    );
     assert_eq!(body["error"]["data"]["supported"], json!(["2026-07-28"]));
 }
 

@@ -69,16 +69,29 @@ fn with<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table, read beside the specification"
+)]
 fn each_step_of_the_ladder_has_its_status_and_code() {
     let daemon = daemon(&[]);
     let id = json!(5);
     let body = good(&id);
     let post = |headers: &[(&str, &str)], body: &str| {
-        http::send(daemon.address(), "POST", "/mcp", headers, Some(body.as_bytes()))
+        http::send(
+            daemon.address(),
+            "POST",
+            "/mcp",
+            headers,
+            Some(body.as_bytes()),
+        )
     };
     let text = body.to_string();
     let ok = post(&HEADERS, &text);
-    assert_eq!((ok.status, ok.header("content-type")), (200, Some("application/json")));
+    assert_eq!(
+        (ok.status, ok.header("content-type")),
+        (200, Some("application/json"))
+    );
 
     // 1: Host and Origin.
     for (name, value) in [("Host", "evil.example"), ("Origin", "http://evil.example")] {
@@ -92,33 +105,53 @@ fn each_step_of_the_ladder_has_its_status_and_code() {
     }
     // 3, and the media type.
     for accept in ["application/json", "text/event-stream", ""] {
-        assert_eq!(post(&with("Accept", accept), &text).status, 406, "{accept:?}");
+        assert_eq!(
+            post(&with("Accept", accept), &text).status,
+            406,
+            "{accept:?}"
+        );
     }
     assert_eq!(post(&with("Content-Type", "text/plain"), &text).status, 415);
     // 4 and 5.
     for (bad, code) in [("{", -32700), ("", -32700), ("[]", -32600), ("7", -32600)] {
-        assert_eq!(error_of(post(&HEADERS, bad), &Value::Null), (400, code), "{bad:?}");
+        assert_eq!(
+            error_of(post(&HEADERS, bad), &Value::Null),
+            (400, code),
+            "{bad:?}"
+        );
     }
     let batch = format!("[{text}]");
     let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
     for bad in [batch.as_str(), response] {
-        assert_eq!(error_of(post(&HEADERS, bad), &Value::Null), (400, -32600), "{bad:?}");
+        assert_eq!(
+            error_of(post(&HEADERS, bad), &Value::Null),
+            (400, -32600),
+            "{bad:?}"
+        );
     }
     // 6: whatever has no id is a notification.
-    let note = json!({"jsonrpc": "2.0", "method": "notifications/x", "params": with_meta(json!({}))});
+    let note =
+        json!({"jsonrpc": "2.0", "method": "notifications/x", "params": with_meta(json!({}))});
     let answer = post(&with("Mcp-Method", "notifications/x"), &note.to_string());
     assert_eq!((answer.status, answer.text().as_str()), (202, ""));
     // 7: no routing header twice.
     for (name, value) in &HEADERS[2..] {
         let mut twice = HEADERS.to_vec();
         twice.push((name, value));
-        assert_eq!(error_of(post(&twice, &text), &id), (400, -32020), "{name} twice");
+        assert_eq!(
+            error_of(post(&twice, &text), &id),
+            (400, -32020),
+            "{name} twice"
+        );
     }
     // 8: the metadata and its required keys.
     let mut without = vec![];
     for key in [VERSION, CAPABILITIES] {
         let mut spoilt = body.clone();
-        spoilt["params"]["_meta"].as_object_mut().unwrap().remove(key);
+        spoilt["params"]["_meta"]
+            .as_object_mut()
+            .unwrap()
+            .remove(key);
         without.push(spoilt.clone());
         spoilt["params"]["_meta"][key] = json!(7);
         without.push(spoilt);
@@ -149,7 +182,10 @@ fn each_step_of_the_ladder_has_its_status_and_code() {
     let status = answer.status;
     let error = answer.json()["error"].clone();
     assert_eq!((status, &error["code"]), (400, &json!(-32022)));
-    assert_eq!(error["data"], json!({"supported": [MODERN], "requested": "2099-01-01"}));
+    assert_eq!(
+        error["data"],
+        json!({"supported": [MODERN], "requested": "2099-01-01"})
+    );
     // 11: method and name.
     for (name, value) in [
         ("Mcp-Method", ""),
@@ -161,14 +197,29 @@ fn each_step_of_the_ladder_has_its_status_and_code() {
         ("Mcp-Name", "=?base64?!!!?="),
         ("Mcp-Name", "=?base64?c2xvdw==?="),
     ] {
-        assert_eq!(error_of(post(&with(name, value), &text), &id), (400, -32020), "{name}: {value}");
+        assert_eq!(
+            error_of(post(&with(name, value), &text), &id),
+            (400, -32020),
+            "{name}: {value}"
+        );
     }
     for value in ["=?base64?ZWNobw==?=", "  echo\t"] {
-        assert_eq!(post(&with("Mcp-Name", value), &text).status, 200, "{value:?}");
+        assert_eq!(
+            post(&with("Mcp-Name", value), &text).status,
+            200,
+            "{value:?}"
+        );
     }
-    let lower: Vec<_> = HEADERS.iter().map(|(n, v)| (n.to_ascii_lowercase(), *v)).collect();
+    let lower: Vec<_> = HEADERS
+        .iter()
+        .map(|(n, v)| (n.to_ascii_lowercase(), *v))
+        .collect();
     let lower: Vec<_> = lower.iter().map(|(n, v)| (n.as_str(), *v)).collect();
-    assert_eq!(post(&lower, &text).status, 200, "names are case-insensitive");
+    assert_eq!(
+        post(&lower, &text).status,
+        200,
+        "names are case-insensitive"
+    );
     // 13: what the era has removed.
     for method in [
         "initialize",
@@ -177,11 +228,20 @@ fn each_step_of_the_ladder_has_its_status_and_code() {
         "resources/subscribe",
         "resources/unsubscribe",
     ] {
-        let answer = modern(daemon.address(), &id, method, &json!({"uri": "chaos://state"}));
+        let answer = modern(
+            daemon.address(),
+            &id,
+            method,
+            &json!({"uri": "chaos://state"}),
+        );
         assert_eq!(error_of(answer, &id), (404, -32601), "{method}");
     }
     assert_eq!(lower.len(), HEADERS.len());
-    assert_eq!(daemon.server().counters.calls["ok"], 4, "only the good ones were calls");
+    assert_eq!(
+        daemon.server().counters.calls["ok"],
+        4,
+        "only the good ones were calls"
+    );
 }
 
 #[test]
@@ -228,13 +288,25 @@ fn mirrored_arguments_must_equal_their_headers() {
     let given = [region, ("mcp-param-count", "7"), ("Mcp-Param-Flag", "true")];
     let good: [(&Value, &[(&str, &str)]); 8] = [
         (&all, &given),
-        (&json!({"region": "north"}), &[("MCP-PARAM-REGION", " north ")]),
-        (&json!({"region": "north"}), &[("Mcp-Param-Region", "=?base64?bm9ydGg=?=")]),
-        (&json!({"region": "\u{e9}"}), &[("Mcp-Param-Region", "=?base64?w6k=?=")]),
+        (
+            &json!({"region": "north"}),
+            &[("MCP-PARAM-REGION", " north ")],
+        ),
+        (
+            &json!({"region": "north"}),
+            &[("Mcp-Param-Region", "=?base64?bm9ydGg=?=")],
+        ),
+        (
+            &json!({"region": "\u{e9}"}),
+            &[("Mcp-Param-Region", "=?base64?w6k=?=")],
+        ),
         (&json!({"region": null}), &[]),
         (&json!({}), &[]),
         (&json!({"count": 7}), &[("Mcp-Param-Count", "7.0")]),
-        (&json!({"other": "x"}), &[("Mcp-Param-Other", "not a rule of this tool")]),
+        (
+            &json!({"other": "x"}),
+            &[("Mcp-Param-Other", "not a rule of this tool")],
+        ),
     ];
     for (arguments, headers) in good {
         let answer = post(arguments, headers);
@@ -245,17 +317,27 @@ fn mirrored_arguments_must_equal_their_headers() {
     let bad: [(&Value, &[(&str, &str)]); 9] = [
         (&all, &given[..2]),
         (&json!({"region": "north"}), &[]),
-        (&json!({"region": "north"}), &[("Mcp-Param-Region", "North")]),
+        (
+            &json!({"region": "north"}),
+            &[("Mcp-Param-Region", "North")],
+        ),
         (&json!({"region": "north"}), &[region, region]),
         (&json!({}), &[region]),
         (&json!({"region": null}), &[("Mcp-Param-Region", "null")]),
         (&json!({"count": 7}), &[("Mcp-Param-Count", "8")]),
         (&json!({"count": 7}), &[("Mcp-Param-Count", "seven")]),
-        (&json!({"region": "x"}), &[("Mcp-Param-Region", "=?base64?///?=")]),
+        (
+            &json!({"region": "x"}),
+            &[("Mcp-Param-Region", "=?base64?///?=")],
+        ),
     ];
     for (arguments, headers) in bad {
         let answer = post(arguments, headers);
-        assert_eq!(error_of(answer, &json!(1)), (400, -32020), "{arguments} {headers:?}");
+        assert_eq!(
+            error_of(answer, &json!(1)),
+            (400, -32020),
+            "{arguments} {headers:?}"
+        );
     }
 }
 
@@ -267,7 +349,10 @@ fn errors_of_workers_get_the_status_of_their_code() {
         (json!({"code": -32600, "message": ""}), 400),
         (json!({"code": -32602, "message": ""}), 400),
         (json!({"code": -32020, "message": ""}), 400),
-        (json!({"code": -32021, "message": "", "data": {"requiredCapabilities": {}}}), 400),
+        (
+            json!({"code": -32021, "message": "", "data": {"requiredCapabilities": {}}}),
+            400,
+        ),
         (json!({"code": -32022, "message": ""}), 400),
         (json!({"code": -32601, "message": ""}), 404),
         (json!({"code": -32603, "message": ""}), 200),
@@ -305,8 +390,14 @@ fn the_first_message_decides_between_json_and_a_stream() {
     let stream = modern(daemon.address(), &json!("s"), "tools/call", &params);
     assert!(stream.is_stream());
     let events = stream.events();
-    assert!(events.iter().all(|e| e.id.is_none() && e.retry.is_none()), "{events:?}");
-    let steps: Vec<_> = events.iter().map(|e| e.json()["params"]["progress"].clone()).collect();
+    assert!(
+        events.iter().all(|e| e.id.is_none() && e.retry.is_none()),
+        "{events:?}"
+    );
+    let steps: Vec<_> = events
+        .iter()
+        .map(|e| e.json()["params"]["progress"].clone())
+        .collect();
     assert_eq!(steps, [json!(1), json!(2), Value::Null]);
     assert_eq!(events[0].json()["params"]["progressToken"], "p");
     assert_eq!(events[2].json()["id"], "s");
@@ -330,12 +421,27 @@ fn the_first_message_decides_between_json_and_a_stream() {
 fn sessions_are_ignored_and_never_made() {
     let daemon = daemon(&[]);
     let mut headers = HEADERS.to_vec();
-    headers.extend([("Mcp-Session-Id", "no such session"), ("Last-Event-ID", "0-0")]);
+    headers.extend([
+        ("Mcp-Session-Id", "no such session"),
+        ("Last-Event-ID", "0-0"),
+    ]);
     let body = good(&json!(1)).to_string();
-    let answer = http::send(daemon.address(), "POST", "/mcp", &headers, Some(body.as_bytes()));
-    assert_eq!((answer.status, answer.header("mcp-session-id")), (200, None));
+    let answer = http::send(
+        daemon.address(),
+        "POST",
+        "/mcp",
+        &headers,
+        Some(body.as_bytes()),
+    );
+    assert_eq!(
+        (answer.status, answer.header("mcp-session-id")),
+        (200, None)
+    );
     let answer = modern(daemon.address(), &json!(1), "server/discover", &json!({}));
-    assert_eq!((answer.status, answer.header("mcp-session-id")), (200, None));
+    assert_eq!(
+        (answer.status, answer.header("mcp-session-id")),
+        (200, None)
+    );
     let found = answer.json()["result"].clone();
     assert_eq!(found["supportedVersions"], json!([MODERN]));
     assert_eq!(daemon.server().sessions, 0);
@@ -357,10 +463,12 @@ fn the_body_alone_makes_a_request_modern() {
 
 #[test]
 fn going_away_cancels() {
-    let (daemon, ledger) = daemon_with_ledger("concurrency = 2\npool = { min_size = 1, max_size = 1 }\n");
+    let (daemon, ledger) =
+        daemon_with_ledger("concurrency = 2\npool = { min_size = 1, max_size = 1 }\n");
     // Not yet answered at all: the request is written and the connection dropped.
     let params = with_meta(json!({"name": "slow", "arguments": {"ms": 600_000}}));
-    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
+    let body =
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}).to_string();
     let bytes = format!(
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nContent-Type: application/json\r\n\
          MCP-Protocol-Version: {MODERN}\r\nMcp-Method: tools/call\r\nMcp-Name: slow\r\n\
@@ -375,13 +483,17 @@ fn going_away_cancels() {
     let silent = send();
     daemon.until("it is in flight", |s| s.in_flight == 1);
     drop(silent);
-    until("the worker was told", || (lines_with(&ledger, "cancelled") == 1).then_some(()));
+    until("the worker was told", || {
+        (lines_with(&ledger, "cancelled") == 1).then_some(())
+    });
     // As a stream.
     let params = json!({"name": "progress", "arguments": {"steps": 600_000, "ms": 1}, "_meta": {"progressToken": 1}});
     let mut stream = modern(daemon.address(), &json!(1), "tools/call", &params);
     stream.event().unwrap();
     stream.hang_up();
-    until("the worker was told", || (lines_with(&ledger, "cancelled") == 2).then_some(()));
+    until("the worker was told", || {
+        (lines_with(&ledger, "cancelled") == 2).then_some(())
+    });
     // One that waits for a place loses its place in the queue and never reaches the worker.
     let held = [send(), send()];
     daemon.until("both places are taken", |s| s.in_flight == 2);
@@ -392,7 +504,9 @@ fn going_away_cancels() {
     let tools = lines_with(&ledger, "\"tool\"");
     drop(held);
     daemon.until("all are counted", |s| s.counters.calls["cancelled"] >= 4);
-    until("told again", || (lines_with(&ledger, "cancelled") == 4).then_some(()));
+    until("told again", || {
+        (lines_with(&ledger, "cancelled") == 4).then_some(())
+    });
     assert_eq!(lines_with(&ledger, "\"tool\""), tools);
 }
 
@@ -414,7 +528,13 @@ fn a_subscription_hears_every_worker_of_the_pool() {
         ("Mcp-Method", "subscriptions/listen"),
     ];
     let body = body.to_string();
-    let mut news = http::send(daemon.address(), "POST", "/mcp", &headers, Some(body.as_bytes()));
+    let mut news = http::send(
+        daemon.address(),
+        "POST",
+        "/mcp",
+        &headers,
+        Some(body.as_bytes()),
+    );
     assert_eq!((news.status, news.is_stream()), (200, true));
     let first = news.event().unwrap();
     assert_eq!(first.id, None);
@@ -442,11 +562,18 @@ fn a_subscription_hears_every_worker_of_the_pool() {
         support::daemon::signal(worker.pid, nix::sys::signal::Signal::SIGKILL);
     }
     let fresh = |s: &mainstay::broker::snapshot::ServerStatus| {
-        s.ready == 2 && s.workers.iter().all(|w| before.workers.iter().all(|b| b.id != w.id))
+        s.ready == 2
+            && s.workers
+                .iter()
+                .all(|w| before.workers.iter().all(|b| b.id != w.id))
     };
     daemon.until("two new workers are ready", fresh);
     change();
-    assert_eq!(news.event().unwrap().json(), one, "and no second acknowledgement");
+    assert_eq!(
+        news.event().unwrap().json(),
+        one,
+        "and no second acknowledgement"
+    );
     let lost = mcp::messages(held).pop().unwrap().json();
     assert_eq!(lost["error"]["code"], -31005, "{lost}");
     // The daemon ends it politely.
@@ -467,7 +594,8 @@ fn a_request_state_returns_to_the_worker_that_made_it() {
     daemon.until("three workers are ready", |s| s.ready == 3);
     let mut asked = Vec::new();
     for id in 0..9 {
-        let answer = modern_call(daemon.address(), &json!(id), "ask_elicitation", &json!({})).json();
+        let answer =
+            modern_call(daemon.address(), &json!(id), "ask_elicitation", &json!({})).json();
         assert_eq!(answer["result"]["resultType"], "input_required", "{answer}");
         asked.push(answer["result"]["requestState"].clone());
     }
@@ -478,7 +606,10 @@ fn a_request_state_returns_to_the_worker_that_made_it() {
         });
         let answer = modern(daemon.address(), &json!(99), "tools/call", &params);
         assert_eq!(answer.status, 200);
-        assert_eq!(mcp::text(&answer.json()), json!({"action": "accept"}).to_string());
+        assert_eq!(
+            mcp::text(&answer.json()),
+            json!({"action": "accept"}).to_string()
+        );
     }
 }
 
@@ -487,7 +618,10 @@ fn a_legacy_only_server_makes_the_client_fall_back() {
     let daemon = daemon(&["--era", "legacy"]);
     for (method, params) in [
         ("server/discover", json!({})),
-        ("tools/call", json!({"name": "echo", "arguments": {"text": "x"}})),
+        (
+            "tools/call",
+            json!({"name": "echo", "arguments": {"text": "x"}}),
+        ),
         ("subscriptions/listen", json!({"notifications": {}})),
     ] {
         let answer = modern(daemon.address(), &json!(1), method, &params);
@@ -500,7 +634,13 @@ fn a_legacy_only_server_makes_the_client_fall_back() {
     let mut headers = HEADERS.to_vec();
     headers[2] = ("MCP-Protocol-Version", "2099-01-01");
     let body = body.to_string();
-    let answer = http::send(daemon.address(), "POST", "/mcp", &headers, Some(body.as_bytes()));
+    let answer = http::send(
+        daemon.address(),
+        "POST",
+        "/mcp",
+        &headers,
+        Some(body.as_bytes()),
+    );
     assert_eq!(error_of(answer, &json!(1)), (400, -32000));
     let session = Session::open(&daemon);
     assert_eq!(session.text("echo", &json!({"text": "legacy"})), "legacy");

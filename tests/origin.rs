@@ -18,7 +18,13 @@ fn hello(daemon: &Daemon, headers: &[(&str, &str)]) -> Response {
     let mut all = vec![ACCEPT, JSON];
     all.extend_from_slice(headers);
     let body = initialize(LATEST).to_string();
-    http::send(daemon.address(), "POST", "/mcp", &all, Some(body.as_bytes()))
+    http::send(
+        daemon.address(),
+        "POST",
+        "/mcp",
+        &all,
+        Some(body.as_bytes()),
+    )
 }
 
 fn statuses(daemon: &Daemon, name: &str, table: &[(&str, u16)]) {
@@ -33,7 +39,10 @@ fn statuses(daemon: &Daemon, name: &str, table: &[(&str, u16)]) {
             assert_eq!(answer.header("mcp-session-id"), None);
             assert_eq!(answer.header("access-control-allow-origin"), None);
             let body = answer.json();
-            assert_eq!((&body["id"], &body["error"]["code"]), (&json!(null), &json!(-32600)));
+            assert_eq!(
+                (&body["id"], &body["error"]["code"]),
+                (&json!(null), &json!(-32600))
+            );
         }
     }
 }
@@ -84,11 +93,30 @@ fn by_default_only_loopback_may_call() {
     );
     let local = ("Origin", "http://localhost");
     for (headers, what) in [
-        (vec![("Host", "localhost"), ("Host", "evil.example")], "two hosts"),
-        (vec![("Host", "localhost"), ("Host", "localhost")], "the same host twice"),
-        (vec![("Host", "localhost"), local, ("Origin", "http://evil.example")], "two origins"),
-        (vec![("Host", "localhost"), local, local], "the same origin twice"),
-        (vec![("Host", "evil.example"), ("Origin", "http://evil.example")], "both evil"),
+        (
+            vec![("Host", "localhost"), ("Host", "evil.example")],
+            "two hosts",
+        ),
+        (
+            vec![("Host", "localhost"), ("Host", "localhost")],
+            "the same host twice",
+        ),
+        (
+            vec![
+                ("Host", "localhost"),
+                local,
+                ("Origin", "http://evil.example"),
+            ],
+            "two origins",
+        ),
+        (
+            vec![("Host", "localhost"), local, local],
+            "the same origin twice",
+        ),
+        (
+            vec![("Host", "evil.example"), ("Origin", "http://evil.example")],
+            "both evil",
+        ),
     ] {
         // HTTP itself forbids a second Host, so 400 is as good.
         let status = hello(&daemon, &headers).status;
@@ -106,7 +134,10 @@ fn by_default_only_loopback_may_call() {
         "POST http://evil.example/mcp HTTP/1.1\r\nHost: localhost\r\n",
     );
     let status = http::send_raw(daemon.address(), absolute.as_bytes()).status;
-    assert!(matches!(status, 400 | 403), "a Host in the request line: {status}");
+    assert!(
+        matches!(status, 400 | 403),
+        "a Host in the request line: {status}"
+    );
     assert_eq!(daemon.server().sessions, 10, "one for each 200");
 }
 
@@ -114,9 +145,20 @@ fn by_default_only_loopback_may_call() {
 fn every_method_and_path_of_the_endpoint_is_guarded() {
     let daemon = daemon("");
     for method in ["GET", "POST", "DELETE", "OPTIONS", "PUT"] {
-        for path in ["/mcp", "/servers/a/mcp", "/servers/unknown/mcp", "/elsewhere"] {
+        for path in [
+            "/mcp",
+            "/servers/a/mcp",
+            "/servers/unknown/mcp",
+            "/elsewhere",
+        ] {
             for header in [("Host", "evil.example"), ("Origin", "http://evil.example")] {
-                let answer = http::send(daemon.address(), method, path, &[ACCEPT, JSON, header], None);
+                let answer = http::send(
+                    daemon.address(),
+                    method,
+                    path,
+                    &[ACCEPT, JSON, header],
+                    None,
+                );
                 assert_eq!(answer.status, 403, "{method} {path} {header:?}");
             }
         }
@@ -171,12 +213,18 @@ fn a_page_that_is_let_in_may_read_the_answer() {
         &[
             ("Origin", origin),
             ("Access-Control-Request-Method", "POST"),
-            ("Access-Control-Request-Headers", "content-type,mcp-method,mcp-param-x"),
+            (
+                "Access-Control-Request-Headers",
+                "content-type,mcp-method,mcp-param-x",
+            ),
         ],
         None,
     );
     assert_eq!(preflight.status, 204);
-    assert_eq!(preflight.header("access-control-allow-origin"), Some(origin));
+    assert_eq!(
+        preflight.header("access-control-allow-origin"),
+        Some(origin)
+    );
     let methods = preflight.header("access-control-allow-methods").unwrap();
     for method in ["GET", "POST", "DELETE"] {
         assert!(methods.contains(method), "{methods}");
@@ -186,13 +234,25 @@ fn a_page_that_is_let_in_may_read_the_answer() {
         Some("content-type,mcp-method,mcp-param-x")
     );
     let with_origin = hello(&daemon, &[("Origin", origin)]);
-    assert_eq!(with_origin.header("access-control-allow-origin"), Some(origin));
-    assert_eq!(with_origin.header("access-control-expose-headers"), Some("Mcp-Session-Id"));
+    assert_eq!(
+        with_origin.header("access-control-allow-origin"),
+        Some(origin)
+    );
+    assert_eq!(
+        with_origin.header("access-control-expose-headers"),
+        Some("Mcp-Session-Id")
+    );
     assert_eq!(with_origin.header("vary"), Some("Origin"));
     let without = hello(&daemon, &[]);
     assert_eq!(without.header("access-control-allow-origin"), None);
     // Errors can be read as well, or a page could not tell why.
-    let wrong = http::send(daemon.address(), "POST", "/mcp", &[("Origin", origin)], None);
+    let wrong = http::send(
+        daemon.address(),
+        "POST",
+        "/mcp",
+        &[("Origin", origin)],
+        None,
+    );
     assert_eq!(wrong.status, 406);
     assert_eq!(wrong.header("access-control-allow-origin"), Some(origin));
 }

@@ -62,9 +62,15 @@ fn the_minimum_is_started_a_few_at_a_time_and_kept() {
     assert_eq!(before.workers.len(), 4);
     let victim = &before.workers[0];
     signal(victim.pid, Signal::SIGKILL);
-    let after = daemon.until("it is replaced", |s| s.ready == 4 && !ids(s).contains(&victim.id));
+    let after = daemon.until("it is replaced", |s| {
+        s.ready == 4 && !ids(s).contains(&victim.id)
+    });
     assert_eq!(after.counters.deaths, 1);
-    assert_eq!(ids(&before).intersection(&ids(&after)).count(), 3, "the others were left alone");
+    assert_eq!(
+        ids(&before).intersection(&ids(&after)).count(),
+        3,
+        "the others were left alone"
+    );
 }
 
 #[test]
@@ -82,7 +88,10 @@ fn recycling_costs_no_call() {
                 scope.spawn(|| {
                     let mut served = 0;
                     while daemon.server().counters.recycled < 3 {
-                        assert!(start.elapsed() < support::http::PATIENCE, "nothing is recycled");
+                        assert!(
+                            start.elapsed() < support::http::PATIENCE,
+                            "nothing is recycled"
+                        );
                         let slow = json!({"ms": 10});
                         assert_eq!(client.text("slow", &slow), "slept");
                         served += 1;
@@ -93,17 +102,26 @@ fn recycling_costs_no_call() {
             .collect();
         threads.into_iter().map(|t| t.join().unwrap()).sum()
     });
-    let after = daemon.until("its successors are ready", |s| s.starting == 0 && s.ready >= 2);
+    let after = daemon.until("its successors are ready", |s| {
+        s.starting == 0 && s.ready >= 2
+    });
     assert_eq!(after.counters.deaths, 0);
     assert_eq!(after.counters.calls["ok"], served);
     for outcome in ["lost", "error", "refused"] {
-        assert_eq!(after.counters.calls.get(outcome).copied().unwrap_or(0), 0, "{outcome}");
+        assert_eq!(
+            after.counters.calls.get(outcome).copied().unwrap_or(0),
+            0,
+            "{outcome}"
+        );
     }
 }
 
 #[test]
 fn a_worker_grown_old_is_replaced() {
-    let daemon = daemon(&[], "pool = { min_size = 1, max_size = 2, max_age = \"300ms\" }\n");
+    let daemon = daemon(
+        &[],
+        "pool = { min_size = 1, max_size = 2, max_age = \"300ms\" }\n",
+    );
     let session = Session::open(&daemon);
     let first = pid(&session);
     let start = Instant::now();
@@ -155,7 +173,10 @@ fn each_session_has_a_worker_of_its_own_and_spares_stay_warm() {
     assert_eq!((bound(&status), status.sessions), (4, 4));
     // The house is full once the spares are taken: the next one waits, then is refused.
     let more = [Session::open(&daemon), Session::open(&daemon)];
-    assert_eq!(daemon.until("the house is full", |s| bound(s) == 6).ready, 6);
+    assert_eq!(
+        daemon.until("the house is full", |s| bound(s) == 6).ready,
+        6
+    );
     for session in &more {
         assert_eq!(count(session), "1");
     }
@@ -163,9 +184,15 @@ fn each_session_has_a_worker_of_its_own_and_spares_stay_warm() {
     for session in &sessions {
         assert_eq!(session.delete(), 200);
     }
-    daemon.until("two sessions and two spares", |s| bound(s) == 2 && s.ready == 4);
+    daemon.until("two sessions and two spares", |s| {
+        bound(s) == 2 && s.ready == 4
+    });
     let alive: BTreeSet<u32> = daemon.server().workers.iter().map(|w| w.pid).collect();
-    assert_eq!(alive.intersection(&pids).count(), 0, "state of an ended session lives on");
+    assert_eq!(
+        alive.intersection(&pids).count(),
+        0,
+        "state of an ended session lives on"
+    );
     assert_eq!(count(&Session::open(&daemon)), "1");
 }
 
@@ -178,8 +205,14 @@ fn a_full_house_refuses_a_session_and_says_when_to_return() {
     let first = Session::open(&daemon);
     let hello = mcp::initialize(mcp::LATEST).to_string();
     let answer = mcp::post(daemon.address(), "/mcp", &[], &hello);
-    assert_eq!((answer.status, answer.header("mcp-session-id")), (200, None));
-    assert_eq!(refusal_of(&answer.json()), (-31003, "overloaded".to_owned()));
+    assert_eq!(
+        (answer.status, answer.header("mcp-session-id")),
+        (200, None)
+    );
+    assert_eq!(
+        refusal_of(&answer.json()),
+        (-31003, "overloaded".to_owned())
+    );
     assert_eq!(first.delete(), 200);
     assert_eq!(count(&Session::open(&daemon)), "1");
 }
@@ -240,7 +273,10 @@ fn a_session_survives_its_worker() {
 
 #[test]
 fn equal_ids_and_tokens_of_twenty_clients_never_mix() {
-    let daemon = daemon(&[], "concurrency = 16\npool = { min_size = 2, max_size = 2 }\n");
+    let daemon = daemon(
+        &[],
+        "concurrency = 16\npool = { min_size = 2, max_size = 2 }\n",
+    );
     let sessions: Vec<Session> = (0..20).map(|_| Session::open(&daemon)).collect();
     thread::scope(|scope| {
         for (number, session) in sessions.iter().enumerate() {
@@ -264,7 +300,10 @@ fn equal_ids_and_tokens_of_twenty_clients_never_mix() {
                     let own = format!("{number}/{round}");
                     let text = json!({"text": own});
                     let answer = mcp::response(session.start(&json!(1), "echo", &text));
-                    assert_eq!((&answer["id"], mcp::text(&answer)), (&json!(1), own.clone()));
+                    assert_eq!(
+                        (&answer["id"], mcp::text(&answer)),
+                        (&json!(1), own.clone())
+                    );
                     let modern = modern_call(daemon.address(), &json!(1), "echo", &text).json();
                     assert_eq!((&modern["id"], mcp::text(&modern)), (&json!(1), own));
                 }
@@ -298,7 +337,9 @@ fn shared_state_has_one_worker_for_all() {
     assert_eq!(mcp::text(&modern), "4");
     assert_eq!(daemon.server().workers.len(), 1);
     signal(pid(&sessions[0]), Signal::SIGKILL);
-    daemon.until("there is another one", |s| s.ready == 1 && s.counters.deaths == 1);
+    daemon.until("there is another one", |s| {
+        s.ready == 1 && s.counters.deaths == 1
+    });
     assert_eq!(count(&sessions[1]), "1");
     assert_eq!(daemon.server().sessions, 3, "no session died with it");
 }
@@ -322,16 +363,24 @@ fn who_waits_too_long_or_behind_too_many_is_refused() {
     let answer = modern_call(daemon.address(), &json!("fourth"), "echo", &json!({}));
     assert_eq!(answer.status, 200);
     let answer = answer.json();
-    assert_eq!((refusal_of(&answer).0, &answer["id"]), (-31003, &json!("fourth")));
+    assert_eq!(
+        (refusal_of(&answer).0, &answer["id"]),
+        (-31003, &json!("fourth"))
+    );
     // The first in the queue waits for its time-out, not longer.
     let start = Instant::now();
     let late = mcp::response(waiting);
-    assert_eq!((refusal_of(&late).0, &late["id"]), (-31003, &json!("waits")));
+    assert_eq!(
+        (refusal_of(&late).0, &late["id"]),
+        (-31003, &json!("waits"))
+    );
     assert!(start.elapsed() < Duration::from_secs(10));
     session.notify("notifications/cancelled", &json!({"requestId": "busy"}));
     assert_eq!(daemon.server().counters.refusals["overloaded"], 3);
     // One that is cancelled in the queue never reaches the worker.
-    let after = daemon.until("the cancel is counted", |s| s.counters.calls["cancelled"] == 1);
+    let after = daemon.until("the cancel is counted", |s| {
+        s.counters.calls["cancelled"] == 1
+    });
     assert_eq!(after.ready, 1);
 }
 
@@ -347,7 +396,10 @@ fn a_dead_worker_among_living_ones_costs_no_call_that_it_was_not_given() {
             let answer = session.call("echo", &json!({"text": "x"}));
             // Written into the socket of a dying process: that cannot be told apart.
             let lost = answer["error"]["code"] == -31005;
-            assert!(lost || answer.get("result").is_some(), "{round}/{call}: {answer}");
+            assert!(
+                lost || answer.get("result").is_some(),
+                "{round}/{call}: {answer}"
+            );
         }
         daemon.until("its death is noticed", |s| s.counters.deaths == round + 1);
     }

@@ -37,9 +37,15 @@ fn client(daemon: &Daemon, number: usize) {
         assert_eq!(seen, wanted, "{own}: {progress:?}");
         assert_eq!(progress.len(), steps + 1, "{own}");
         let done = progress.last().unwrap().json();
-        assert_eq!((&done["id"], mcp::text(&done).as_str()), (&json!("3"), "done"));
+        assert_eq!(
+            (&done["id"], mcp::text(&done).as_str()),
+            (&json!("3"), "done")
+        );
         let slept = mcp::response(slow);
-        assert_eq!((&slept["id"], mcp::text(&slept).as_str()), (&json!(2), "slept"));
+        assert_eq!(
+            (&slept["id"], mcp::text(&slept).as_str()),
+            (&json!(2), "slept")
+        );
         let said = mcp::response(echo);
         assert_eq!((&said["id"], mcp::text(&said)), (&json!(1), own));
     }
@@ -56,7 +62,10 @@ fn a_hundred_sessions_get_their_own_answers_and_leave_nothing() {
     daemon.until("the minimum is ready", |s| s.ready == 5 && s.starting == 0);
     let sockets = |daemon: &Daemon| {
         let all = daemon.descriptors();
-        (all.len(), all.iter().filter(|d| d.starts_with("socket:")).count())
+        (
+            all.len(),
+            all.iter().filter(|d| d.starts_with("socket:")).count(),
+        )
     };
     let before = sockets(&daemon);
     thread::scope(|scope| {
@@ -67,10 +76,19 @@ fn a_hundred_sessions_get_their_own_answers_and_leave_nothing() {
     });
     let after = daemon.server();
     assert_eq!(after.sessions, 0, "sessions leak");
-    assert!(after.workers.len() > 5 && after.workers.len() <= 20, "{} workers", after.workers.len());
+    assert!(
+        after.workers.len() > 5 && after.workers.len() <= 20,
+        "{} workers",
+        after.workers.len()
+    );
     let calls = u64::try_from(SESSIONS * ROUNDS * 3).unwrap();
     assert_eq!(after.counters.calls["ok"], calls);
-    assert_eq!(after.counters.calls.values().sum::<u64>(), calls, "{:?}", after.counters);
+    assert_eq!(
+        after.counters.calls.values().sum::<u64>(),
+        calls,
+        "{:?}",
+        after.counters
+    );
     assert_eq!((after.counters.deaths, after.counters.unrouted), (0, 0));
     // Each worker costs its socket and its stderr; the rest is as before.
     let idle = daemon.until("all is quiet", |s| {

@@ -74,9 +74,8 @@ pub(crate) fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> 
 /// Processes whose environment or command line names `dir`, zombies left out.
 pub(crate) fn processes_of(dir: &Path) -> Vec<u32> {
     let needle = dir.display().to_string().into_bytes();
-    let names = |path: PathBuf| {
-        fs::read(path).is_ok_and(|b| b.windows(needle.len()).any(|w| w == needle))
-    };
+    let names =
+        |path: PathBuf| fs::read(path).is_ok_and(|b| b.windows(needle.len()).any(|w| w == needle));
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let pid = entry.file_name().to_str().and_then(|n| n.parse().ok());
@@ -159,7 +158,9 @@ impl Daemon {
 
     /// Waits until `/health` says 200.
     pub(crate) fn until_healthy(self) -> Self {
-        until("/health says 200", || (self.health().0 == 200).then_some(()));
+        until("/health says 200", || {
+            (self.health().0 == 200).then_some(())
+        });
         self
     }
 
@@ -198,7 +199,11 @@ impl Daemon {
     }
 
     fn named(&self, which: impl Fn(&ServerStatus) -> bool) -> ServerStatus {
-        self.status().servers.into_iter().find(|s| which(s)).unwrap()
+        self.status()
+            .servers
+            .into_iter()
+            .find(|s| which(s))
+            .unwrap()
     }
 
     /// Waits until the default server looks like this.
@@ -290,7 +295,11 @@ impl Daemon {
             assert_eq!(status.code(), Some(0), "{}", self.log());
         }
         let left = self.processes();
-        assert!(left.is_empty(), "processes {left:?} are left\n{}", self.log());
+        assert!(
+            left.is_empty(),
+            "processes {left:?} are left\n{}",
+            self.log()
+        );
         let scratch = self.dir.path().join("state").join("scratch");
         let left: Vec<_> = fs::read_dir(scratch).into_iter().flatten().collect();
         assert!(left.is_empty(), "scratch is left: {left:?}\n{}", self.log());
@@ -308,7 +317,10 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         for pid in self.processes() {
-            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap_or(0)), Signal::SIGKILL);
+            let _ = kill(
+                Pid::from_raw(i32::try_from(pid).unwrap_or(0)),
+                Signal::SIGKILL,
+            );
         }
         eprintln!("log of the daemon:\n{}", self.log());
     }

@@ -42,8 +42,7 @@ pub(crate) struct Event {
 impl Event {
     /// The message it carries.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_str(&self.data)
-            .unwrap_or_else(|error| panic!("{error} in event {self:?}"))
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error} in event {self:?}"))
     }
 }
 
@@ -135,7 +134,10 @@ impl Response {
     /// The next piece of the body; empty at its end. A connection that is cut ends it too.
     fn piece(&mut self) -> Vec<u8> {
         // Comments alone are no progress.
-        assert!(self.begun.elapsed() < 2 * PATIENCE, "the answer does not end");
+        assert!(
+            self.begun.elapsed() < 2 * PATIENCE,
+            "the answer does not end"
+        );
         match self.try_piece() {
             Ok(piece) => piece,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Vec::new(),
@@ -255,7 +257,10 @@ fn parse(block: &[u8]) -> Option<Event> {
     let text = std::str::from_utf8(block).expect("events in UTF-8");
     let mut event = Event::default();
     let mut seen = false;
-    for line in text.lines().filter(|l| !l.is_empty() && !l.starts_with(':')) {
+    for line in text
+        .lines()
+        .filter(|l| !l.is_empty() && !l.starts_with(':'))
+    {
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         let value = value.strip_prefix(' ').unwrap_or(value);
         seen = true;

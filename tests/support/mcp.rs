@@ -161,7 +161,8 @@ pub(crate) fn messages(answer: Response) -> Vec<Event> {
 /// The text of a tool's answer.
 pub(crate) fn text(answer: &Value) -> String {
     let text = answer["result"]["content"][0]["text"].as_str();
-    text.unwrap_or_else(|| panic!("no text: {answer}")).to_owned()
+    text.unwrap_or_else(|| panic!("no text: {answer}"))
+        .to_owned()
 }
 
 /// `params` with the metadata of a modern request.
