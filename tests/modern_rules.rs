@@ -495,6 +495,8 @@ fn going_away_cancels() {
         (lines_with(&ledger, "cancelled") == 2).then_some(())
     });
     // One that waits for a place loses its place in the queue and never reaches the worker.
+    // (A cancelled call keeps its place at the worker for a moment.)
+    daemon.until("both places are free again", |s| s.in_flight == 0);
     let held = [send(), send()];
     daemon.until("both places are taken", |s| s.in_flight == 2);
     let waiting = send();

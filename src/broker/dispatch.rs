@@ -55,10 +55,7 @@ impl Server {
     pub async fn submit(&self, ask: Ask) -> Result<Sent, Refusal> {
         let lane = self.lane(Era::Modern);
         let sent = send(lane, ask).await;
-        sent.map_err(|refusal| {
-            self.stats().refused(&refusal);
-            refusal
-        })
+        sent.inspect_err(|refusal| self.stats().refused(refusal))
     }
 
     /// Sends a legacy call; whatever happens to it, its stream ends with an answer.
@@ -94,7 +91,10 @@ impl Server {
 
     fn refuse(&self, call: &ClientCall, refusal: &Refusal) {
         self.stats().refused(refusal);
-        call.stream.finish(refused::error(&call.id, refusal), Some(i64::from(refusal.reason.code())));
+        call.stream.finish(
+            refused::error(&call.id, refusal),
+            Some(i64::from(refusal.reason.code())),
+        );
     }
 
     /// Cancels what the client of `session` knows by this raw id, in flight or queued.
@@ -102,8 +102,9 @@ impl Server {
         if session.cancel_queued(id) {
             return;
         }
-        let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
-        for member in lane.members() {
+        // Not the lane's: a worker that is being replaced finishes its calls outside of it.
+        let members: Vec<_> = self.roster().members.values().cloned().collect();
+        for member in members {
             if let Some(wire) = member.find(session, id) {
                 member.cancel(wire, reason);
                 return;
@@ -120,7 +121,9 @@ async fn send(lane: &Arc<Lane>, mut ask: Ask) -> Result<Sent, Refusal> {
             Err(Unsent::Again(again)) => *again,
             Err(Unsent::Refused(refusal, _)) => return Err(refusal),
             Err(Unsent::Told) => {
-                return Err(Refusal::worker_lost("the worker ended while it was written to"));
+                return Err(Refusal::worker_lost(
+                    "the worker ended while it was written to",
+                ));
             }
         };
     }

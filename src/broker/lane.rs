@@ -6,7 +6,7 @@
 //! message to an actor: two task switches less per call. Whoever holds the lock never awaits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ pub struct Lane {
     acquire_timeout: Duration,
     /// Tells the server's actor that more workers may be needed.
     pressure: Arc<Notify>,
+    /// More workers could be started: worth telling when places run short.
+    can_grow: AtomicBool,
+    /// A worker may still come: worth waiting for longer than `acquire_timeout`.
+    has_hope: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -97,8 +101,23 @@ impl Lane {
             queue_size: bounds.queue_size,
             acquire_timeout: bounds.acquire_timeout,
             pressure,
+            can_grow: AtomicBool::new(false),
+            has_hope: AtomicBool::new(true),
             state: Mutex::default(),
         })
+    }
+
+    /// What the server's actor knows about the lane's future: whether workers could be started,
+    /// and whether any is to be expected.
+    pub fn expect(&self, can_grow: bool, has_hope: bool) {
+        self.can_grow.store(can_grow, Ordering::Relaxed);
+        self.has_hope.store(has_hope, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is free and nobody is to be expected.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        !self.has_hope.load(Ordering::Relaxed) && self.view().idle == 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -133,7 +152,11 @@ impl Lane {
             members: state.members.len(),
             idle: state.members.iter().filter(|m| m.leases() == 0).count(),
             in_flight: state.in_flight,
-            waiting: state.waiters.iter().filter(|w| !w.grant.is_closed()).count(),
+            waiting: state
+                .waiters
+                .iter()
+                .filter(|w| !w.grant.is_closed())
+                .count(),
         }
     }
 
@@ -160,19 +183,15 @@ impl Lane {
     pub async fn acquire(self: &Arc<Self>, prefer: Option<u64>) -> Result<Lease, Refusal> {
         match self.try_acquire(prefer) {
             Some(lease) => Ok(lease),
-            None => self.wait(false, &|| true).await,
+            None => self.wait(false).await,
         }
     }
 
-    /// A worker without any call, taken out of the lane for good. An empty lane is waited for
-    /// beyond the time-out only while `may_come` says that another worker can come.
+    /// A worker without any call, taken out of the lane for good.
     ///
     /// # Errors
     /// As [`Lane::acquire`].
-    pub async fn take(
-        self: &Arc<Self>,
-        may_come: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Arc<Member>, Refusal> {
+    pub async fn take(self: &Arc<Self>) -> Result<Arc<Member>, Refusal> {
         let free = {
             let mut state = self.state();
             let idle = state.members.iter().position(|m| m.leases() == 0);
@@ -182,16 +201,12 @@ impl Lane {
             self.pressure.notify_one();
             return Ok(member);
         }
-        let lease = self.wait(true, may_come).await?;
+        let lease = self.wait(true).await?;
         self.remove(lease.member.id());
         Ok(Arc::clone(&lease.member))
     }
 
-    async fn wait(
-        self: &Arc<Self>,
-        whole: bool,
-        may_come: &(dyn Fn() -> bool + Sync),
-    ) -> Result<Lease, Refusal> {
+    async fn wait(self: &Arc<Self>, whole: bool) -> Result<Lease, Refusal> {
         let (grant, mut granted) = oneshot::channel();
         {
             let mut state = self.state();
@@ -212,10 +227,7 @@ impl Lane {
             match tokio::time::timeout(self.acquire_timeout, &mut granted).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(Refusal::draining()),
-                Err(_)
-                    if start.elapsed() < LONGEST_HOLD
-                        && self.state().members.is_empty()
-                        && may_come() => {}
+                Err(_) if start.elapsed() < LONGEST_HOLD && self.is_short_outage() => {}
                 Err(_) => break,
             }
         }
@@ -231,6 +243,11 @@ impl Lane {
                 self.acquire_timeout,
             )),
         }
+    }
+
+    /// Nobody serves, but somebody may soon.
+    fn is_short_outage(&self) -> bool {
+        self.has_hope.load(Ordering::Relaxed) && self.state().members.is_empty()
     }
 
     /// Refuses everybody who waits: the outage is no short one.
@@ -251,7 +268,9 @@ impl Lane {
         member.leases.fetch_add(1, Ordering::Relaxed);
         state.in_flight += 1;
         // Less than one worker's worth of places is left: time for a spare.
-        if state.in_flight + self.concurrency > state.members.len() * self.concurrency {
+        if self.can_grow.load(Ordering::Relaxed)
+            && state.in_flight + self.concurrency > state.members.len() * self.concurrency
+        {
             self.pressure.notify_one();
         }
         Lease {

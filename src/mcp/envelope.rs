@@ -216,10 +216,22 @@ mod tests {
     fn the_head_of_a_message_tells_whose_answer_it_was() {
         let answer = |id: &str| Some(Head::Answer(id.to_owned()));
         for (bytes, wanted) in [
-            (r#"{"jsonrpc":"2.0","id":17,"result":{"content":["xxx"#, answer("17")),
-            (r#"{"id":"a","jsonrpc":"2.0","result":"xxx"#, answer("\"a\"")),
-            (r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"id":1"#, Some(Head::Other)),
-            (r#"{"id":1,"method":"sampling/createMessage","params":{"#, Some(Head::Other)),
+            (
+                r#"{"jsonrpc":"2.0","id":17,"result":{"content":["xxx"#,
+                answer("17"),
+            ),
+            (
+                r#"{"id":"a","jsonrpc":"2.0","result":"xxx"#,
+                answer("\"a\""),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"id":1"#,
+                Some(Head::Other),
+            ),
+            (
+                r#"{"id":1,"method":"sampling/createMessage","params":{"#,
+                Some(Head::Other),
+            ),
             (r#"{"jsonrpc":"2.0","result":{"id":1,"x":"#, None),
             (r#"{"id":1"#, None),
             ("[1,2", None),

@@ -49,18 +49,10 @@ pub struct Meta<'a> {
     #[serde(rename = "progressToken", borrow, default)]
     pub progress_token: Option<&'a RawValue>,
     /// Modern era: revision of this request.
-    #[serde(
-        rename = "io.modelcontextprotocol/protocolVersion",
-        borrow,
-        default
-    )]
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion", borrow, default)]
     pub protocol_version: Option<&'a RawValue>,
     /// Modern era: what the client can do.
-    #[serde(
-        rename = "io.modelcontextprotocol/clientCapabilities",
-        borrow,
-        default
-    )]
+    #[serde(rename = "io.modelcontextprotocol/clientCapabilities", borrow, default)]
     pub client_capabilities: Option<&'a RawValue>,
     /// Modern era: opts in to `notifications/message`.
     #[serde(rename = "io.modelcontextprotocol/logLevel", borrow, default)]
@@ -177,7 +169,8 @@ mod tests {
     fn an_array_has_no_members() {
         let raw = RawValue::from_string(r#"[["token"],"name"]"#.to_owned()).unwrap();
         assert!(params(Some(&raw)).is_none());
-        let raw = RawValue::from_string(r#"{"_meta":["token","2026-07-28",{}]}"#.to_owned()).unwrap();
+        let raw =
+            RawValue::from_string(r#"{"_meta":["token","2026-07-28",{}]}"#.to_owned()).unwrap();
         assert!(meta(&params(Some(&raw)).unwrap()).is_none());
     }
 }
