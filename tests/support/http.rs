@@ -21,6 +21,7 @@ pub(crate) struct Response {
     input: BufReader<TcpStream>,
     framing: Framing,
     pending: Vec<u8>,
+    begun: Instant,
 }
 
 enum Framing {
@@ -105,6 +106,7 @@ impl Response {
             input,
             framing: Framing::UntilClose,
             pending: Vec::new(),
+            begun: Instant::now(),
         };
         response.framing = match (
             response.header("transfer-encoding"),
@@ -131,6 +133,11 @@ impl Response {
 
     /// The next piece of the body; empty at its end. A connection that is cut ends it too.
     fn piece(&mut self) -> Vec<u8> {
+        // Comments alone are no progress.
+        assert!(
+            self.begun.elapsed() < 2 * PATIENCE,
+            "the answer does not end"
+        );
         match self.try_piece() {
             Ok(piece) => piece,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Vec::new(),
