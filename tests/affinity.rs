@@ -1,8 +1,6 @@
 //! What one worker minted comes back to it, whoever is free: request states, subscriptions. And
 //! what a shared worker says reaches those whom it concerns, and nobody else.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use std::thread::sleep;

@@ -3,8 +3,6 @@
 //! JSON in the least canonical spelling goes through the real daemon to a worker that answers with
 //! the very bytes of its `params`.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use proptest::prelude::*;

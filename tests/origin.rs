@@ -1,7 +1,5 @@
 //! Who is let in: Host and Origin against DNS rebinding, CORS for pages that are allowed.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use serde_json::json;
