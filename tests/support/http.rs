@@ -206,7 +206,10 @@ impl Response {
 
     /// The next event; `None` at the end of the stream. Comments are skipped.
     pub(crate) fn event(&mut self) -> Option<Event> {
+        let start = Instant::now();
         loop {
+            // Comments keep the socket's own time-out from ever striking.
+            assert!(start.elapsed() < PATIENCE, "no event came");
             while let Some(end) = self.pending.windows(2).position(|w| w == b"\n\n") {
                 let block: Vec<u8> = self.pending.drain(..end + 2).collect();
                 if let Some(event) = parse(&block) {
