@@ -176,7 +176,7 @@ fn the_error_codes_are_those_of_the_policy() {
     let there: Vec<(String, String, String)> = Reason::ALL
         .iter()
         .map(|reason| {
-            let retryable = *reason != Reason::WorkerLost;
+            let retryable = !matches!(reason, Reason::WorkerLost | Reason::AnswerTooLarge);
             (
                 reason.code().to_string(),
                 reason.as_str().to_owned(),
