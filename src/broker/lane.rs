@@ -34,6 +34,8 @@ struct State {
     members: Vec<Arc<Member>>,
     waiters: VecDeque<Waiter>,
     in_flight: usize,
+    /// Calls in flight when the server's actor looked last.
+    seen: usize,
 }
 
 #[derive(Debug)]
@@ -128,7 +130,19 @@ impl Lane {
     /// Numbers for the pool law and the views.
     #[must_use]
     pub fn view(&self) -> LaneView {
-        let state = self.state();
+        Self::numbers(&self.state())
+    }
+
+    /// The same for the server's actor, who decides by them: it is told again once more calls are
+    /// in flight than now.
+    #[must_use]
+    pub fn look(&self) -> LaneView {
+        let mut state = self.state();
+        state.seen = state.in_flight;
+        Self::numbers(&state)
+    }
+
+    fn numbers(state: &State) -> LaneView {
         LaneView {
             members: state.members.len(),
             idle: state.members.iter().filter(|m| m.leases() == 0).count(),
@@ -239,8 +253,11 @@ impl Lane {
     fn grant(self: &Arc<Self>, state: &mut State, member: Arc<Member>) -> Lease {
         member.leases.fetch_add(1, Ordering::Relaxed);
         state.in_flight += 1;
-        // Less than one worker's worth of places is left: time for a spare.
-        if state.in_flight + self.concurrency > state.members.len() * self.concurrency {
+        // Less than one worker's worth of places is left: time for a spare, unless the actor has
+        // seen as many already. Waking it for each call would cost as much as the call.
+        let short = state.in_flight + self.concurrency > state.members.len() * self.concurrency;
+        if short && state.in_flight > state.seen {
+            state.seen = state.in_flight;
             self.pressure.notify_one();
         }
         Lease {
