@@ -6,7 +6,8 @@ CARGO ?= cargo
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:
-	$(CARGO) run --release --locked --bin mainstayd -- --state-dir .cache/run $(ARGS)
+	$(CARGO) build --release --locked --bins
+	target/release/mainstayd --state-dir .cache/run $(ARGS)
 
 build:
 	$(CARGO) build --release --locked --bins --examples
@@ -26,7 +27,7 @@ test: lint unit build
 	tests/conformance target/release/mainstayd
 	tests/clients/run target/release/mainstayd
 	tests/clients/servers target/release/mainstayd
-	tests/differential/run .cache/venv-music21/bin/python target/release/mainstayd
+	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
 
 bench: build
 	tests/bench/run target/release/mainstayd

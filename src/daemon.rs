@@ -45,7 +45,9 @@ const HOUSEKEEPING: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The state directory cannot be used.
-    #[error("cannot use the state directory {path}: {source}; create it, or choose another with --state-dir")]
+    #[error(
+        "cannot use the state directory {path}: {source}; create it, or choose another with --state-dir"
+    )]
     StateDir {
         /// The directory.
         path: PathBuf,
@@ -53,7 +55,9 @@ pub enum DaemonError {
         source: io::Error,
     },
     /// Another daemon has the state directory.
-    #[error("another mainstayd uses the state directory {0}; stop it, or choose another directory with --state-dir")]
+    #[error(
+        "another mainstayd uses the state directory {0}; stop it, or choose another directory with --state-dir"
+    )]
     Locked(PathBuf),
     /// The admin socket cannot be bound.
     #[error("{0}")]
@@ -125,7 +129,11 @@ impl View for Overview {
             uptime_seconds: self.started.elapsed().as_secs(),
             health,
             phase: phase.to_owned(),
-            listen: self.listen.get().map(ToString::to_string).unwrap_or_default(),
+            listen: self
+                .listen
+                .get()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
             servers,
@@ -145,8 +153,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if let Err(error) = scratch::sweep(&scratch_root) {
         log::warn!("scratch directories of an earlier life are left behind: {error}");
     }
-    let admin = admin::server::bind(&config.admin.socket)
-        .map_err(|e| DaemonError::Admin(chain(&e)))?;
+    let admin =
+        admin::server::bind(&config.admin.socket).map_err(|e| DaemonError::Admin(chain(&e)))?;
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
@@ -213,15 +221,23 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
 
     overview.draining.store(true, Ordering::Relaxed);
     notifier.stopping();
-    let in_flight = overview.snapshot().servers.iter().map(|s| s.in_flight).sum();
+    let in_flight = overview
+        .snapshot()
+        .servers
+        .iter()
+        .map(|s| s.in_flight)
+        .sum();
     emit(&Event::DaemonStopping {
-        cause: ended.as_ref().map_or_else(ToString::to_string, |()| "a signal".to_owned()),
+        cause: ended
+            .as_ref()
+            .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
         in_flight,
     });
     stop_all(&catalog, &stop, front, keepers).await;
     if !admin.is_finished() {
         let _ = admin.await;
     }
+    log::info!("stopped");
     ended
 }
 

@@ -385,7 +385,7 @@ async fn a_signal_reaches_a_worker_that_has_hardly_started() {
     for _ in 0..20 {
         let mut process = bench.start(&bench.spec(&["sleep", "1000"]));
         assert!(signal_group(process.pid, Signal::Kill).unwrap());
-        assert_eq!(ended(&mut process.exit).await, "killed by SIGKILL");
+        assert_eq!(ended(&mut process.exit).await, "was killed by SIGKILL");
     }
 }
 
@@ -396,7 +396,7 @@ async fn the_group_takes_its_grandchildren_along() {
     let grandchild: u32 = first_line(&mut process).await.parse().unwrap();
     assert!(lives(grandchild));
     assert!(signal_group(process.pid, Signal::Kill).unwrap());
-    assert_eq!(ended(&mut process.exit).await, "killed by SIGKILL");
+    assert_eq!(ended(&mut process.exit).await, "was killed by SIGKILL");
     until("the grandchild is gone", || !lives(grandchild)).await;
 }
 

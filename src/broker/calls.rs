@@ -76,7 +76,6 @@ impl Calls {
     }
 
     /// Enters a call; gives it back if the worker is gone.
-    #[expect(clippy::result_large_err, reason = "the entry goes back to the caller, once per death")]
     pub(super) fn insert(&mut self, entry: Entry) -> Result<u64, Entry> {
         if self.closed {
             return Err(entry);
@@ -106,7 +105,8 @@ impl Calls {
     pub(super) fn cancel(&mut self, wire: u64) -> Option<ClientCall> {
         match self.entries.remove(&wire)? {
             Entry::Client(call, lease) => {
-                self.entries.insert(wire, Entry::Cancelled { _lease: lease });
+                self.entries
+                    .insert(wire, Entry::Cancelled { _lease: lease });
                 Some(call)
             }
             other => {

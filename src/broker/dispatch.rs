@@ -55,10 +55,7 @@ impl Server {
     pub async fn submit(&self, ask: Ask) -> Result<Sent, Refusal> {
         let lane = self.lane(Era::Modern);
         let sent = send(lane, ask).await;
-        sent.map_err(|refusal| {
-            self.stats().refused(&refusal);
-            refusal
-        })
+        sent.inspect_err(|refusal| self.stats().refused(refusal))
     }
 
     /// Sends a legacy call; whatever happens to it, its stream ends with an answer.
@@ -66,7 +63,7 @@ impl Server {
         let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
         let ask = match lane.try_acquire(ask.prefer) {
             None => ask,
-            Some(lease) => match transmit(lease, ask) {
+            Some(lease) => match transmit(lane, lease, ask) {
                 Ok(_) => return,
                 Err(Unsent::Again(ask)) => *ask,
                 Err(Unsent::Refused(refusal, ask)) => return self.refuse(&ask.call, &refusal),
@@ -94,7 +91,10 @@ impl Server {
 
     fn refuse(&self, call: &ClientCall, refusal: &Refusal) {
         self.stats().refused(refusal);
-        call.stream.finish(refused::error(&call.id, refusal), Some(i64::from(refusal.reason.code())));
+        call.stream.finish(
+            refused::error(&call.id, refusal),
+            Some(i64::from(refusal.reason.code())),
+        );
     }
 
     /// Cancels what the client of `session` knows by this raw id, in flight or queued.
@@ -102,8 +102,9 @@ impl Server {
         if session.cancel_queued(id) {
             return;
         }
-        let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
-        for member in lane.members() {
+        // Not the lane's: a worker that is being replaced finishes its calls outside of it.
+        let members: Vec<_> = self.roster().members.values().cloned().collect();
+        for member in members {
             if let Some(wire) = member.find(session, id) {
                 member.cancel(wire, reason);
                 return;
@@ -115,12 +116,14 @@ impl Server {
 async fn send(lane: &Arc<Lane>, mut ask: Ask) -> Result<Sent, Refusal> {
     for _ in 0..ATTEMPTS {
         let lease = lane.acquire(ask.prefer).await?;
-        ask = match transmit(lease, ask) {
+        ask = match transmit(lane, lease, ask) {
             Ok(sent) => return Ok(sent),
             Err(Unsent::Again(again)) => *again,
             Err(Unsent::Refused(refusal, _)) => return Err(refusal),
             Err(Unsent::Told) => {
-                return Err(Refusal::worker_lost("the worker ended while it was written to"));
+                return Err(Refusal::worker_lost(
+                    "the worker ended while it was written to",
+                ));
             }
         };
     }
@@ -139,7 +142,7 @@ enum Unsent {
     Told,
 }
 
-fn transmit(lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
+fn transmit(lane: &Arc<Lane>, lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
     let member = Arc::clone(lease.member());
     let Ask {
         message,
@@ -160,7 +163,11 @@ fn transmit(lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
                 call,
             });
             Err(match error {
-                SendError::Closed => Unsent::Again(ask),
+                SendError::Closed => {
+                    // Its end is not noticed yet. Idle as it looks, it would be chosen again.
+                    lane.remove(member.id());
+                    Unsent::Again(ask)
+                }
                 SendError::Full => Unsent::Refused(
                     Refusal::overloaded(error.to_string(), Duration::from_secs(1)),
                     ask,

@@ -81,7 +81,11 @@ impl Failed {
 ///
 /// # Errors
 /// See [`Failed`].
-pub async fn open(member: &Arc<Member>, opening: Opening, patience: Duration) -> Result<Opened, Failed> {
+pub async fn open(
+    member: &Arc<Member>,
+    opening: Opening,
+    patience: Duration,
+) -> Result<Opened, Failed> {
     match opening {
         Opening::Fresh => Ok(Opened {
             locked: Locked::Fresh,
@@ -218,12 +222,17 @@ pub async fn tools(member: &Arc<Member>, patience: Duration) -> Vec<Bytes> {
     for _ in 0..50 {
         let ask = params.clone();
         let reply = member
-            .ask(|id| message::modern_request(id, "tools/list", ask), patience)
+            .ask(
+                |id| message::modern_request(id, "tools/list", ask),
+                patience,
+            )
             .await;
         let Ok(Reply::Result(result)) = reply else {
             break;
         };
-        let next = serde_json::from_slice::<Page>(&result).ok().and_then(|p| p.next);
+        let next = serde_json::from_slice::<Page>(&result)
+            .ok()
+            .and_then(|p| p.next);
         pages.push(result);
         match next {
             Some(cursor) => params = json!({ "cursor": cursor }),

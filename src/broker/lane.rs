@@ -6,7 +6,7 @@
 //! message to an actor: two task switches less per call. Whoever holds the lock never awaits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,10 @@ pub struct Lane {
     acquire_timeout: Duration,
     /// Tells the server's actor that more workers may be needed.
     pressure: Arc<Notify>,
+    /// More workers could be started: worth telling when places run short.
+    can_grow: AtomicBool,
+    /// A worker may still come: worth waiting for longer than `acquire_timeout`.
+    has_hope: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -99,8 +103,23 @@ impl Lane {
             queue_size: bounds.queue_size,
             acquire_timeout: bounds.acquire_timeout,
             pressure,
+            can_grow: AtomicBool::new(false),
+            has_hope: AtomicBool::new(true),
             state: Mutex::default(),
         })
+    }
+
+    /// What the server's actor knows about the lane's future: whether workers could be started,
+    /// and whether any is to be expected.
+    pub fn expect(&self, can_grow: bool, has_hope: bool) {
+        self.can_grow.store(can_grow, Ordering::Relaxed);
+        self.has_hope.store(has_hope, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is free and nobody is to be expected.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        !self.has_hope.load(Ordering::Relaxed) && self.view().idle == 0
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -147,7 +166,11 @@ impl Lane {
             members: state.members.len(),
             idle: state.members.iter().filter(|m| m.leases() == 0).count(),
             in_flight: state.in_flight,
-            waiting: state.waiters.iter().filter(|w| !w.grant.is_closed()).count(),
+            waiting: state
+                .waiters
+                .iter()
+                .filter(|w| !w.grant.is_closed())
+                .count(),
         }
     }
 
@@ -218,7 +241,7 @@ impl Lane {
             match tokio::time::timeout(self.acquire_timeout, &mut granted).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(Refusal::draining()),
-                Err(_) if start.elapsed() < LONGEST_HOLD && self.state().members.is_empty() => {}
+                Err(_) if start.elapsed() < LONGEST_HOLD && self.is_short_outage() => {}
                 Err(_) => break,
             }
         }
@@ -234,6 +257,11 @@ impl Lane {
                 self.acquire_timeout,
             )),
         }
+    }
+
+    /// Nobody serves, but somebody may soon.
+    fn is_short_outage(&self) -> bool {
+        self.has_hope.load(Ordering::Relaxed) && self.state().members.is_empty()
     }
 
     /// Refuses everybody who waits: the outage is no short one.
@@ -253,10 +281,11 @@ impl Lane {
     fn grant(self: &Arc<Self>, state: &mut State, member: Arc<Member>) -> Lease {
         member.leases.fetch_add(1, Ordering::Relaxed);
         state.in_flight += 1;
-        // Less than one worker's worth of places is left: time for a spare, unless the actor has
-        // seen as many already. Waking it for each call would cost as much as the call.
+        // Less than one worker's worth of places is left: time for a spare, if the actor may start
+        // one and has not seen as many calls already. Waking it for each would cost as much as
+        // the call.
         let short = state.in_flight + self.concurrency > state.members.len() * self.concurrency;
-        if short && state.in_flight > state.seen {
+        if short && self.can_grow.load(Ordering::Relaxed) && state.in_flight > state.seen {
             state.seen = state.in_flight;
             self.pressure.notify_one();
         }

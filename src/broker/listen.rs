@@ -165,7 +165,9 @@ fn subscription_in(outcome: Outcome<'_>) -> Option<&RawValue> {
     let Outcome::Result(result) = outcome else {
         return None;
     };
-    let meta = serde_json::from_str::<Affinity<'_>>(result.get()).ok()?.meta?;
+    let meta = serde_json::from_str::<Affinity<'_>>(result.get())
+        .ok()?
+        .meta?;
     serde_json::from_str::<params::Meta<'_>>(meta.get())
         .ok()?
         .subscription_id

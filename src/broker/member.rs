@@ -201,7 +201,6 @@ impl Member {
 
     /// Sends a client's request, with its id at `id` and its progress token at `token` replaced.
     /// Gives the call back if the worker takes nothing.
-    #[expect(clippy::result_large_err, reason = "the call goes back to the caller, once per death")]
     pub(super) fn begin(
         self: &Arc<Self>,
         call: ClientCall,
@@ -242,7 +241,10 @@ impl Member {
         let Ok(Message::Request { id, .. }) = envelope::parse(message) else {
             return None;
         };
-        let wire = self.calls().insert(Entry::Listen(Arc::clone(listen))).ok()?;
+        let wire = self
+            .calls()
+            .insert(Entry::Listen(Arc::clone(listen)))
+            .ok()?;
         let number = wire.to_string();
         let edit = Edit {
             range: range_of(message, id),
@@ -284,7 +286,11 @@ impl Member {
         self.calls()
             .clients()
             .filter(|(_, call)| {
-                call.id == id && call.session.as_ref().is_some_and(|s| Arc::ptr_eq(s, session))
+                call.id == id
+                    && call
+                        .session
+                        .as_ref()
+                        .is_some_and(|s| Arc::ptr_eq(s, session))
             })
             .map(|(wire, _)| wire)
             .max()
@@ -319,7 +325,10 @@ impl Member {
             Ok(Err(_)) => Err("it ended before it answered".to_owned()),
             Err(_) => {
                 self.calls().remove(wire);
-                Err(format!("it did not answer within {} s", patience.as_secs_f32()))
+                Err(format!(
+                    "it did not answer within {} s",
+                    patience.as_secs_f32()
+                ))
             }
         }
     }
@@ -337,7 +346,10 @@ impl Member {
                         self.worker.pid
                     ));
                     self.stats.refused(&refusal);
-                    call.stream.finish(refused::error(&call.id, &refusal), Some(i64::from(refusal.reason.code())));
+                    call.stream.finish(
+                        refused::error(&call.id, &refusal),
+                        Some(i64::from(refusal.reason.code())),
+                    );
                 }
                 Entry::Listen(listen) => listen.leg_ended(self.id(), None),
                 Entry::Own(_) | Entry::Cancelled { .. } => {}

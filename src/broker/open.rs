@@ -68,7 +68,10 @@ impl Server {
             drop(self.lane(Era::Legacy).acquire(None).await?);
             let Some(result) = self.initialized() else {
                 return Err(Refusal::overloaded(
-                    format!("no worker of server {} has been initialised yet", self.name()),
+                    format!(
+                        "no worker of server {} has been initialised yet",
+                        self.name()
+                    ),
                     Duration::from_secs(1),
                 ));
             };
@@ -103,7 +106,8 @@ impl Server {
     /// A server without a legacy era answers `initialize` itself, with its error.
     async fn pass_on(&self, message: &Bytes) -> Result<Opened, Refusal> {
         let lease = self.lane(Era::Modern).acquire(None).await?;
-        let reply = rebind::ask_as_client(lease.member(), message, self.config().start_timeout).await;
+        let reply =
+            rebind::ask_as_client(lease.member(), message, self.config().start_timeout).await;
         match reply {
             Ok(Reply::Error(error)) => Ok(Opened::Error(error)),
             Ok(Reply::Result(_)) | Err(_) => Err(Refusal::overloaded(

@@ -32,6 +32,10 @@ pub(super) async fn bind(
     initialize: &Bytes,
 ) -> Result<(Arc<Member>, Reply), Refusal> {
     let patience = server.config().start_timeout;
+    if server.lane(Era::Legacy).is_hopeless() && server.shared().sessions.reclaim(server.name()) {
+        // The worker of that session is on its way out; its successor is worth waiting for.
+        server.lane(Era::Legacy).expect(true, true);
+    }
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let member = server.lane(Era::Legacy).take().await?;
@@ -64,7 +68,10 @@ pub(super) async fn bind(
         }
     }
     Err(Refusal::overloaded(
-        format!("no worker of server {} could be initialised: {last}", server.name()),
+        format!(
+            "no worker of server {} could be initialised: {last}",
+            server.name()
+        ),
         Duration::from_secs(1),
     ))
 }
@@ -120,7 +127,11 @@ async fn replay(server: &Arc<Server>, session: &Arc<Session>, member: &Arc<Membe
     }
     let mut said = Vec::new();
     if let Some(level) = session.level() {
-        said.push(("logging/setLevel", "level", String::from_utf8_lossy(&level).into_owned()));
+        said.push((
+            "logging/setLevel",
+            "level",
+            String::from_utf8_lossy(&level).into_owned(),
+        ));
     }
     for uri in session.subscriptions() {
         said.push(("resources/subscribe", "uri", uri));
@@ -167,7 +178,10 @@ pub(super) fn resubscribe(server: &Arc<Server>) {
         for uri in uris {
             // A worker that refuses has no such resource any more.
             let _ = home
-                .ask(|id| with_param(id, "resources/subscribe", "uri", &uri), patience)
+                .ask(
+                    |id| with_param(id, "resources/subscribe", "uri", &uri),
+                    patience,
+                )
                 .await;
         }
     });

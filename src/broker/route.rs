@@ -130,7 +130,12 @@ impl Router {
     fn answer(&self, line: &[u8], id: &RawValue, outcome: Outcome<'_>, call: &ClientCall) {
         if let Outcome::Result(result) = outcome {
             let minted = params::affinity(result);
-            if let Some(server) = self.0.server.upgrade().filter(|_| !minted.is_empty() || call.lists_tools) {
+            if let Some(server) = self
+                .0
+                .server
+                .upgrade()
+                .filter(|_| !minted.is_empty() || call.lists_tools)
+            {
                 let now = Instant::now();
                 for key in minted {
                     server.affinity().remember(key.get(), self.0.id(), now);
@@ -141,7 +146,8 @@ impl Router {
                 }
             }
         }
-        self.0.count_answer(call, matches!(outcome, Outcome::Result(_)));
+        self.0
+            .count_answer(call, matches!(outcome, Outcome::Result(_)));
         let edit = Edit {
             range: range_of(line, id),
             with: &call.id,
@@ -259,10 +265,15 @@ impl Router {
         let (count, newest) = {
             let calls = self.0.calls();
             let of = |call: &ClientCall| {
-                call.session.as_ref().is_some_and(|s| Arc::ptr_eq(s, session))
+                call.session
+                    .as_ref()
+                    .is_some_and(|s| Arc::ptr_eq(s, session))
             };
             let count = calls.clients().filter(|(_, c)| of(c)).count();
-            let newest = calls.clients().filter(|(_, c)| of(c)).max_by_key(|(wire, _)| *wire);
+            let newest = calls
+                .clients()
+                .filter(|(_, c)| of(c))
+                .max_by_key(|(wire, _)| *wire);
             (count, newest.map(|(_, c)| Arc::clone(&c.stream)))
         };
         match newest {

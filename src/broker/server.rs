@@ -294,7 +294,9 @@ impl Server {
 
     /// A modern client came.
     pub fn want_modern(&self) {
-        if !self.modern_wanted.swap(true, Ordering::Relaxed) {
+        if !self.modern_wanted.load(Ordering::Relaxed)
+            && !self.modern_wanted.swap(true, Ordering::Relaxed)
+        {
             self.pressure.notify_one();
         }
     }

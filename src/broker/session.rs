@@ -43,8 +43,7 @@ impl Abilities {
             #[serde(borrow, default)]
             roots: Option<&'a RawValue>,
         }
-        let raw: Option<Raw<'_>> =
-            capabilities.and_then(|c| serde_json::from_str(c.get()).ok());
+        let raw: Option<Raw<'_>> = capabilities.and_then(|c| serde_json::from_str(c.get()).ok());
         raw.map_or_else(Self::default, |c| Self {
             sampling: c.sampling.is_some(),
             elicitation: c.elicitation.is_some(),
@@ -216,7 +215,11 @@ impl Session {
     /// Whether it may be dropped: idle for too long, or its handshake was never finished.
     #[must_use]
     pub fn is_stale(&self, limit: Duration) -> bool {
-        let limit = if self.is_initialized() { limit } else { limit.min(HANDSHAKE) };
+        let limit = if self.is_initialized() {
+            limit
+        } else {
+            limit.min(HANDSHAKE)
+        };
         self.idle() > limit && self.state().streams.iter().all(|(s, _)| s.is_finished())
     }
 
@@ -257,10 +260,19 @@ impl Session {
         ));
         state.streams.push_back((Arc::clone(&stream), now));
         // Streams still running stay; of the finished ones the youngest few, for a while.
-        let finished = state.streams.iter().filter(|(s, _)| s.is_finished()).count();
+        let finished = state
+            .streams
+            .iter()
+            .filter(|(s, _)| s.is_finished())
+            .count();
         let mut surplus = finished.saturating_sub(FINISHED_STREAMS);
         let retention = self.opening.stream_retention;
-        if surplus > 0 || state.streams.front().is_some_and(|(_, at)| now.duration_since(*at) > retention) {
+        if surplus > 0
+            || state
+                .streams
+                .front()
+                .is_some_and(|(_, at)| now.duration_since(*at) > retention)
+        {
             state.streams.retain(|(stream, at)| {
                 let old = now.duration_since(*at) > retention || surplus > 0;
                 let drop = stream.is_finished() && old;

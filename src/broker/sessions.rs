@@ -9,6 +9,9 @@ use super::session::Session;
 use crate::observe::event::{Event, emit};
 use crate::policy::refusal::Refusal;
 
+/// A session without a call or a reader for this long gives its worker up to one that waits.
+const RECLAIM: Duration = Duration::from_secs(30);
+
 /// All sessions of the daemon.
 #[derive(Debug)]
 pub struct Sessions {
@@ -77,6 +80,33 @@ impl Sessions {
         Ok(())
     }
 
+    /// Ends the session of `server` that has owned a worker idly for longest, if any has for long
+    /// enough: most clients never say that they are done, and a pool full of their workers would
+    /// lock out everybody else.
+    pub fn reclaim(&self, server: &str) -> bool {
+        let idlest = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            table
+                .values()
+                .filter(|s| s.server().name() == server && s.own_lane().is_some())
+                .filter(|s| s.is_stale(RECLAIM))
+                .max_by_key(|s| s.idle())
+                .map(Arc::clone)
+        };
+        let Some(session) = idlest else {
+            return false;
+        };
+        emit(&Event::SessionsEvicted {
+            server: server.to_owned(),
+            count: 1,
+            reason: format!(
+                "all workers belong to sessions, and this one was idle for {} s",
+                session.idle().as_secs()
+            ),
+        });
+        self.close(&session)
+    }
+
     /// Finds a session of this server.
     #[must_use]
     pub fn find(&self, id: &str, server: &str) -> Option<Arc<Session>> {
@@ -110,7 +140,10 @@ impl Sessions {
     #[must_use]
     pub fn count(&self, server: &str) -> usize {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter(|s| s.server().name() == server).count()
+        table
+            .values()
+            .filter(|s| s.server().name() == server)
+            .count()
     }
 
     /// Ends what nobody uses any more.

@@ -71,8 +71,7 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
         stop_grace: config.stop_grace,
     };
     bump(&server.stats().starts);
-    let (worker, life) =
-        actor::start(id, &spec, scratch, bounds).map_err(|e| chain(&e))?;
+    let (worker, life) = actor::start(id, &spec, scratch, bounds).map_err(|e| chain(&e))?;
     let member = Member::new(worker, server, Instant::now());
     server.roster().members.insert(id, Arc::clone(&member));
     Ok((member, life))
@@ -278,7 +277,11 @@ fn finish(server: &Arc<Server>, member: &Arc<Member>, end: &End, refused: Option
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     if let Some(failure) = refused.filter(|_| !era_refused) {
         bump(&server.stats().deaths);
-        failed(server, failure.what().to_owned(), member.worker.tail.lines());
+        failed(
+            server,
+            failure.what().to_owned(),
+            member.worker.tail.lines(),
+        );
     } else if !end.asked && !era_refused {
         bump(&server.stats().deaths);
         let early = was == Phase::Starting || !(member.has_answered() || member.age() > SETTLED);

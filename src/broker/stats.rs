@@ -85,7 +85,10 @@ impl Stats {
     /// All calls that have ended.
     #[must_use]
     pub fn calls(&self) -> u64 {
-        self.outcomes.iter().map(|c| c.load(Ordering::Relaxed)).sum()
+        self.outcomes
+            .iter()
+            .map(|c| c.load(Ordering::Relaxed))
+            .sum()
     }
 
     /// The duration histogram.

@@ -97,14 +97,19 @@ impl Server {
             return self.start(1, Opening::Probe, wanted, 1);
         }
         let mut wait = TICK;
-        if standing.legacy == Some(true) || (standing.legacy.is_none() && era == config::Era::Auto) {
+        if standing.legacy == Some(true) || (standing.legacy.is_none() && era == config::Era::Auto)
+        {
             let opening = match standing {
                 _ if standing.mixed => Opening::Mixed,
                 _ if self.no_reinitialize.load(Ordering::Relaxed) => Opening::Fresh,
                 _ => Opening::Legacy,
             };
             // One worker tells whether there is a legacy era at all.
-            let most = if standing.legacy.is_none() { 1 } else { usize::MAX };
+            let most = if standing.legacy.is_none() {
+                1
+            } else {
+                usize::MAX
+            };
             wait = wait.min(self.keep(Era::Legacy, opening, most));
         }
         if standing.modern == Some(true) && !standing.mixed {
@@ -154,7 +159,11 @@ impl Server {
             }
         };
         Law {
-            min_size: if main { pool.min_size } else { 1.min(pool.min_size) },
+            min_size: if main {
+                pool.min_size
+            } else {
+                1.min(pool.min_size)
+            },
             max_size: pool.max_size,
             concurrency: self.config().concurrency,
             start_cap: self.shared().start_cap,
@@ -173,8 +182,20 @@ impl Server {
                 .count();
             roster.members.len() + waiting_to_be_started
         };
-        let others = total.saturating_sub(view.ready + view.bound + view.starting);
-        match decide(view, self.law(era), others) {
+        // One worker holds the state of all; a server whose processes are locked to one era needs
+        // one for each.
+        let others = match self.config().state {
+            config::State::Shared => 0,
+            config::State::None | config::State::Session => {
+                total.saturating_sub(view.ready + view.bound + view.starting)
+            }
+        };
+        let law = self.law(era);
+        let owned = view.ready + view.bound + view.starting;
+        let room = law.max_size.saturating_sub(owned + others);
+        self.lane(era)
+            .expect(room > 0, room > 0 || view.starting > 0);
+        match decide(view, law, others) {
             Verdict::Start(count) => {
                 self.roster().surplus_since = None;
                 let count = count.min(most.saturating_sub(view.ready + view.starting));
@@ -200,14 +221,24 @@ impl Server {
             Era::Legacy => Era::Modern,
             Era::Modern => Era::Legacy,
         };
-        let idle = self.lane(other).members().into_iter().find(|m| m.leases() == 0);
+        let idle = self
+            .lane(other)
+            .members()
+            .into_iter()
+            .find(|m| m.leases() == 0);
         if let Some(member) = idle {
             self.retire(member.id());
         }
     }
 
     /// Starts workers if the pace allows it now; returns when to look again.
-    fn start(self: &Arc<Self>, count: usize, opening: Opening, wanted: bool, cap: usize) -> Duration {
+    fn start(
+        self: &Arc<Self>,
+        count: usize,
+        opening: Opening,
+        wanted: bool,
+        cap: usize,
+    ) -> Duration {
         let now = Instant::now();
         let mut begun = Vec::new();
         {
@@ -221,7 +252,11 @@ impl Server {
             }
             // After a failure one at a time: a broken server must not cost more than it has to.
             let room = cap - roster.starting.len();
-            let count = if roster.restart.failures() > 0 { count.min(1) } else { count };
+            let count = if roster.restart.failures() > 0 {
+                count.min(1)
+            } else {
+                count
+            };
             for _ in 0..count.min(room) {
                 roster.restart.started(now);
                 let id = self.number_worker();

@@ -5,9 +5,7 @@
 //! protocol demands and for what was never a call.
 
 use bytes::Bytes;
-use hyper::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
-};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 
 use super::body::{Body, Events};
@@ -34,6 +32,8 @@ pub enum Fault {
     Method,
     /// `Accept` lacks a type.
     NotAcceptable,
+    /// The body did not arrive in time.
+    Timeout,
     /// Body larger than the limit.
     TooLarge,
     /// Not `application/json`.
@@ -49,6 +49,7 @@ impl Fault {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
+            Self::Timeout => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::BadRequest => StatusCode::BAD_REQUEST,
@@ -87,10 +88,7 @@ pub fn modern(message: Bytes, error: Option<i64>) -> Answer {
 pub fn events(events: Events) -> Answer {
     let mut answer = Response::new(Body::events(events));
     let headers = answer.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/event-stream"),
-    );
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(
         CACHE_CONTROL,
         HeaderValue::from_static("no-cache, no-transform"),
@@ -104,17 +102,17 @@ pub fn events(events: Events) -> Answer {
 pub fn fault(fault: Fault, id: &str, code: i32, message: &str) -> Answer {
     let mut answer = json(message::error(id, code, message, None).into_bytes());
     *answer.status_mut() = fault.status();
-    if fault == Fault::Method {
-        answer
-            .headers_mut()
-            .insert(ALLOW, HeaderValue::from_static("POST"));
-    }
     answer
 }
 
 /// A modern error of the daemon's own, with its data and the status of its code.
 #[must_use]
-pub fn modern_error(id: &str, code: i32, message: &str, data: Option<&serde_json::Value>) -> Answer {
+pub fn modern_error(
+    id: &str,
+    code: i32,
+    message: &str,
+    data: Option<&serde_json::Value>,
+) -> Answer {
     let message = message::error(id, code, message, data);
     modern(message.into_bytes().into(), Some(i64::from(code)))
 }

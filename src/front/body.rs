@@ -12,6 +12,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::pace::Pace;
 use crate::broker::listen::Listen;
 use crate::broker::member::Sent;
 use crate::broker::session::Session;
@@ -20,7 +21,11 @@ use crate::mcp::sse::{self, EventId};
 
 /// A response body.
 #[derive(Debug)]
-pub struct Body(Kind);
+pub struct Body {
+    kind: Kind,
+    /// Told when the response is over.
+    pace: Option<Arc<Pace>>,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -32,19 +37,38 @@ impl Body {
     /// No bytes.
     #[must_use]
     pub fn empty() -> Self {
-        Self(Kind::Full(None))
+        Self::of(Kind::Full(None))
     }
 
     /// These bytes.
     #[must_use]
     pub fn full(bytes: Bytes) -> Self {
-        Self(Kind::Full(Some(bytes)))
+        Self::of(Kind::Full(Some(bytes)))
     }
 
     /// An event stream.
     #[must_use]
     pub fn events(events: Events) -> Self {
-        Self(Kind::Events(Box::new(events)))
+        Self::of(Kind::Events(Box::new(events)))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, pace: None }
+    }
+
+    /// Tells `pace` when the last byte is written or the connection is gone.
+    #[must_use]
+    pub fn paced(mut self, pace: Arc<Pace>) -> Self {
+        self.pace = Some(pace);
+        self
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        if let Some(pace) = &self.pace {
+            pace.answered();
+        }
     }
 }
 
@@ -56,7 +80,7 @@ impl hyper::body::Body for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Full(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Kind::Events(events) => events
                 .poll_chunk(cx)
@@ -65,14 +89,12 @@ impl hyper::body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(&self.0, Kind::Full(None))
+        matches!(&self.kind, Kind::Full(None))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
-            Kind::Full(bytes) => {
-                SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64))
-            }
+        match &self.kind {
+            Kind::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
             Kind::Events(_) => SizeHint::default(),
         }
     }
@@ -178,7 +200,9 @@ impl Events {
         let mut chunk = Vec::new();
         while !self.ended && chunk.len() < CHUNK {
             match self.stream.poll_next(self.reader, self.after, cx) {
-                Poll::Ready(Next::Event { seq, data, last, .. }) => {
+                Poll::Ready(Next::Event {
+                    seq, data, last, ..
+                }) => {
                     sse::event(&mut chunk, self.id(seq), &data);
                     self.after = seq;
                     self.ended = last;

@@ -1,10 +1,14 @@
 //! What a POST brought, read once: its headers that matter, its body as one message. Rules that
 //! both eras share are checked here, in the order of protocol 2026-07-28.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
+
+use tokio::time::timeout;
 
 use super::answer::{self, Answer, Fault};
 use crate::mcp::code;
@@ -24,7 +28,10 @@ const META_VERSION: &[u8] = b"\"io.modelcontextprotocol/protocolVersion\"";
 
 /// Whether `Accept` names this type; several header lines count as one list.
 fn accepts(headers: &HeaderMap, kind: &str, subtype: &str) -> bool {
-    let mut lines = headers.get_all(ACCEPT).iter().filter_map(|v| v.to_str().ok());
+    let mut lines = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|v| v.to_str().ok());
     let Some(first) = lines.next() else {
         return false;
     };
@@ -47,7 +54,10 @@ pub fn accepts_events(headers: &HeaderMap) -> bool {
 ///
 /// # Errors
 /// The 406 or 415.
-#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what the caller returns at once"
+)]
 pub fn check_types(headers: &HeaderMap) -> Result<(), Answer> {
     let events = accepts_events(headers);
     let listens = headers
@@ -76,11 +86,26 @@ pub fn check_types(headers: &HeaderMap) -> Result<(), Answer> {
     Ok(())
 }
 
+/// A body that takes longer than this is given up.
+const SLOWEST: Duration = Duration::from_secs(60);
+
 /// Reads the body, at most `limit` bytes of it.
 ///
 /// # Errors
-/// The 413, or a 400 for a body that broke off.
-pub async fn read(mut body: Incoming, limit: usize) -> Result<Bytes, Answer> {
+/// The 413, a 408 for a body that does not arrive, or a 400 for one that broke off.
+pub async fn read(body: Incoming, limit: usize) -> Result<Bytes, Answer> {
+    match timeout(SLOWEST, gather(body, limit)).await {
+        Ok(read) => read,
+        Err(_) => Err(answer::fault(
+            Fault::Timeout,
+            "null",
+            code::PARSE_ERROR,
+            "the request body did not arrive in time",
+        )),
+    }
+}
+
+async fn gather(mut body: Incoming, limit: usize) -> Result<Bytes, Answer> {
     let too_large = || {
         answer::fault(
             Fault::TooLarge,

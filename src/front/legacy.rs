@@ -106,7 +106,10 @@ pub fn unreadable(malformed: Malformed, body: &[u8]) -> Answer {
 /// # Errors
 /// 400 without a session header or with a version that is not served; 404 for a session that is
 /// not known, and for nothing else: many clients never recover from a 404.
-#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what the caller returns at once"
+)]
 pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
     let Some(id) = headers.get(SESSION_HEADER) else {
         return Err(answer::fault(
@@ -256,9 +259,9 @@ async fn late(stream: &Arc<Stream>, reader: u64, context: &Context, events: Even
         Ok(Next::Event {
             data, last: true, ..
         }) => answer::json(data),
-        Ok(Next::Event { seq, data, last, .. }) => {
-            answer::events(events.starting_with(seq, &data, last))
-        }
+        Ok(Next::Event {
+            seq, data, last, ..
+        }) => answer::events(events.starting_with(seq, &data, last)),
         Ok(Next::End) | Err(_) => answer::events(events),
     }
 }
@@ -277,6 +280,13 @@ fn session_state(
     let own = session.own_lane().is_some();
     let empty = || answer::json(message::result(id.get(), "{}"));
     match method {
+        // Of several clients on one worker, each would see the tasks of all.
+        "tasks/list" if !own => Some(answer::json(message::error(
+            id.get(),
+            code::METHOD_NOT_FOUND,
+            "tasks/list is not available where clients share workers (state = \"session\" gives each its own)",
+            None,
+        ))),
         "logging/setLevel" => {
             let level = params.level?;
             session.set_level(owned(level));

@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::context::Context;
+use super::pace::{Pace, Paced};
 use super::router;
 
 /// Pause after an error of `accept`, such as EMFILE: the connection stays in the backlog.
@@ -66,7 +67,10 @@ pub async fn serve(
     drop(listener);
     let finished = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, finished).await.is_err() {
-        log::warn!("{} connections did not finish within {drain:?}", connections.len());
+        log::warn!(
+            "{} connections did not finish within {drain:?}",
+            connections.len()
+        );
         connections.shutdown().await;
     }
 }
@@ -90,18 +94,27 @@ fn is_transient(error: &io::Error) -> bool {
 async fn connection(socket: TcpStream, context: &Arc<Context>, mut stop: watch::Receiver<bool>) {
     // A socket that is gone already fails at the first read too.
     let _ = socket.set_nodelay(true);
-    let service = service_fn(|request| async {
-        Ok::<_, Infallible>(router::handle(context, request).await)
+    let pace = Pace::new();
+    let service = service_fn(|request| {
+        pace.request();
+        let pace = Arc::clone(&pace);
+        async move {
+            let answer = router::handle(context, request).await;
+            Ok::<_, Infallible>(answer.map(|body| body.paced(pace)))
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(context.listen.header_timeout)
+        .header_read_timeout(None)
         .max_buf_size(HEAD)
-        .pipeline_flush(true)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        why = pace.overdue(context.listen.header_timeout) => {
+            log::debug!("a connection is closed: {why}");
+            return;
+        }
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await

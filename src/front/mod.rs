@@ -1,7 +1,7 @@
 //! The HTTP side: one listener, one endpoint per server for both protocol eras, and the views.
 //!
 //! [`listener`] accepts connections, [`router`] knows the paths, [`origin`] who may call from a
-//! browser. [`legacy`] and [`modern`] are the two eras' rules, [`exchange`] what a request brought,
+//! browser, [`pace`] how slow a client may be. [`legacy`] and [`modern`] are the two eras' rules, [`exchange`] what a request brought,
 //! [`answer`] how everything looks in HTTP (the only file that knows status codes), [`body`] the
 //! bytes of a response, event streams included. Which worker gets a call is the broker's affair.
 
@@ -16,4 +16,5 @@ pub mod listener;
 pub mod metrics;
 pub mod modern;
 pub mod origin;
+pub mod pace;
 pub mod router;

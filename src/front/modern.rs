@@ -157,7 +157,10 @@ fn refuse(server: &Arc<Server>, id: &RawValue, refusal: &Refusal) -> Answer {
 }
 
 /// Steps 7 to 13 of the ladder.
-#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what the caller returns at once"
+)]
 fn check<'a>(
     server: &Arc<Server>,
     headers: &HeaderMap,
@@ -169,7 +172,9 @@ fn check<'a>(
     let mismatch = |text: &str| Err(answer::modern_error(id, code::HEADER_MISMATCH, text, None));
     for name in [&VERSION_HEADER, &METHOD_HEADER, &NAME_HEADER] {
         if headers.get_all(name).iter().count() > 1 {
-            return mismatch(&format!("Bad Request: header {name} is given more than once"));
+            return mismatch(&format!(
+                "Bad Request: header {name} is given more than once"
+            ));
         }
     }
     let meta = params::meta(params).unwrap_or_default();
@@ -208,7 +213,9 @@ fn check<'a>(
     }
     if method == "tools/call" {
         if let Some(header) = name.and_then(|tool| wrong_param(server, headers, &tool, params)) {
-            return mismatch(&format!("Bad Request: header {header} and its argument disagree"));
+            return mismatch(&format!(
+                "Bad Request: header {header} and its argument disagree"
+            ));
         }
     }
     if removed_in_modern(method) {

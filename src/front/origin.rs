@@ -56,6 +56,20 @@ impl Gate {
         Ok(Some(text))
     }
 
+    /// Checks the host of a request line in absolute form, which overrides `Host` (RFC 9112,
+    /// section 3.2.2).
+    ///
+    /// # Errors
+    /// See [`Stopped`].
+    pub fn check_target(&self, authority: Option<&str>) -> Result<(), Stopped> {
+        match authority {
+            Some(authority) if !self.allows_host(authority) => {
+                Err(Stopped::Host(authority.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn allows_host(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let (name, _) = split_port(&host);
@@ -89,7 +103,10 @@ fn is_loopback(name: &str) -> bool {
 
 /// An address in a URL; IPv6 stands in brackets.
 fn literal(name: &str) -> Option<IpAddr> {
-    name.trim_start_matches('[').trim_end_matches(']').parse().ok()
+    name.trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse()
+        .ok()
 }
 
 /// `name:port`, `[v6]:port` or either without a port.
@@ -128,10 +145,22 @@ mod tests {
     #[test]
     fn loopback_names_are_ours_by_default() {
         let gate = gate(&[], &[], "127.0.0.1:8000");
-        for host in ["localhost:8000", "127.0.0.1", "[::1]:9", "LOCALHOST", "127.0.0.1:1"] {
+        for host in [
+            "localhost:8000",
+            "127.0.0.1",
+            "[::1]:9",
+            "LOCALHOST",
+            "127.0.0.1:1",
+        ] {
             assert_eq!(gate.check(&headers(host, None)), Ok(None), "{host}");
         }
-        for host in ["evil.example", "localhost.evil.example", "10.0.0.1", "", "[::2]"] {
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "10.0.0.1",
+            "",
+            "[::2]",
+        ] {
             assert!(gate.check(&headers(host, None)).is_err(), "{host}");
         }
     }
@@ -145,7 +174,11 @@ mod tests {
 
     #[test]
     fn configured_names_replace_the_default() {
-        let gate = gate(&["mcp.example", "x.example:81"], &["https://app.example"], "0.0.0.0:8000");
+        let gate = gate(
+            &["mcp.example", "x.example:81"],
+            &["https://app.example"],
+            "0.0.0.0:8000",
+        );
         assert!(gate.check(&headers("mcp.example:8000", None)).is_ok());
         assert!(gate.check(&headers("x.example:81", None)).is_ok());
         assert!(gate.check(&headers("x.example:82", None)).is_err());
@@ -154,14 +187,25 @@ mod tests {
             gate.check(&headers("mcp.example", Some("https://app.example"))),
             Ok(Some("https://app.example"))
         );
-        assert!(gate.check(&headers("mcp.example", Some("http://localhost"))).is_err());
+        assert!(
+            gate.check(&headers("mcp.example", Some("http://localhost")))
+                .is_err()
+        );
     }
 
     #[test]
     fn foreign_null_and_duplicate_origins_are_stopped() {
         let gate = gate(&[], &[], "127.0.0.1:8000");
-        assert!(gate.check(&headers("localhost", Some("http://localhost:5173"))).is_ok());
-        for origin in ["http://evil.example", "null", "http://localhost.evil.example", "file://"] {
+        assert!(
+            gate.check(&headers("localhost", Some("http://localhost:5173")))
+                .is_ok()
+        );
+        for origin in [
+            "http://evil.example",
+            "null",
+            "http://localhost.evil.example",
+            "file://",
+        ] {
             assert_eq!(
                 gate.check(&headers("localhost", Some(origin))),
                 Err(Stopped::Origin(origin.to_owned()))

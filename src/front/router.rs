@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::body::Incoming;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, VARY,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, HeaderValue, VARY,
 };
 use hyper::{Method, Request};
 
@@ -20,13 +20,19 @@ use crate::mcp::era::{self, Era};
 
 /// Answers any request.
 pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
-    if let Some(view) = view(context, &request) {
-        return view;
+    // Whether the process lives is no secret, and probes call it by any name.
+    if request.uri().path() == "/livez" && *request.method() == Method::GET {
+        return answer::report(health::live());
     }
-    let origin = match context.gate.check(request.headers()) {
+    let authority = request.uri().authority().map(|a| a.as_str());
+    let target_checked = context.gate.check_target(authority);
+    let origin = match target_checked.and_then(|()| context.gate.check(request.headers())) {
         Ok(origin) => origin.map(ToOwned::to_owned),
         Err(stopped) => return forbidden(&stopped),
     };
+    if let Some(view) = view(context, &request) {
+        return view;
+    }
     let mut answer = match target(context, request.uri().path()) {
         Ok(server) => endpoint(context, &server, request).await,
         Err(answer) => answer,
@@ -43,7 +49,8 @@ pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
     answer
 }
 
-/// The views are for monitoring: no Origin, any Host, no limits.
+/// The views are for monitoring: no limits, but for allowed hosts only, since they quote what
+/// workers wrote.
 fn view(context: &Context, request: &Request<Incoming>) -> Option<Answer> {
     let path = request.uri().path();
     if path.ends_with("/mcp") || !matches!(*request.method(), Method::GET | Method::HEAD) {
@@ -53,7 +60,6 @@ fn view(context: &Context, request: &Request<Incoming>) -> Option<Answer> {
     match path {
         "/health" | "/healthz" => Some(answer::report(health::health(&snapshot()))),
         "/readyz" => Some(answer::report(health::ready(&snapshot()))),
-        "/livez" => Some(answer::report(health::live())),
         "/metrics" => Some(answer::metrics(metrics::page(&snapshot()))),
         _ => {
             let name = path.strip_prefix("/servers/")?.strip_suffix("/health")?;
@@ -74,7 +80,10 @@ fn forbidden(stopped: &Stopped) -> Answer {
     answer::fault(Fault::Forbidden, "null", code::INVALID_REQUEST, &text)
 }
 
-#[expect(clippy::result_large_err, reason = "an answer is what the caller returns at once")]
+#[expect(
+    clippy::result_large_err,
+    reason = "an answer is what the caller returns at once"
+)]
 fn target(context: &Context, path: &str) -> Result<Arc<Server>, Answer> {
     let found = match path {
         "/mcp" => context.catalog.default_server(),
@@ -125,12 +134,23 @@ async fn endpoint(context: &Context, server: &Arc<Server>, request: Request<Inco
             );
             answer
         }
-        _ => answer::fault(
-            Fault::Method,
-            "null",
-            code::INVALID_REQUEST,
-            "Method Not Allowed",
-        ),
+        _ => {
+            let mut answer = answer::fault(
+                Fault::Method,
+                "null",
+                code::INVALID_REQUEST,
+                "Method Not Allowed",
+            );
+            let allowed = if modern {
+                "POST, OPTIONS"
+            } else {
+                "GET, POST, DELETE, OPTIONS"
+            };
+            answer
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static(allowed));
+            answer
+        }
     }
 }
 

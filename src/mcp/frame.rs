@@ -54,7 +54,7 @@ impl FrameReader {
     }
 
     /// The next frame, if a whole one is there.
-    pub fn next(&mut self) -> Option<Frame<'_>> {
+    pub fn next_frame(&mut self) -> Option<Frame<'_>> {
         loop {
             self.drop_consumed();
             let Some(found) = memchr::memchr(b'\n', &self.buffer[self.scanned..]) else {
@@ -120,7 +120,7 @@ mod tests {
         let mut out = Vec::new();
         for part in input.chunks(step.max(1)) {
             reader.space().extend_from_slice(part);
-            while let Some(frame) = reader.next() {
+            while let Some(frame) = reader.next_frame() {
                 out.push(match frame {
                     Frame::Line(line) => Some(line.to_vec()),
                     Frame::Oversize => None,
@@ -153,7 +153,7 @@ mod tests {
     fn the_last_line_needs_no_newline() {
         let mut reader = FrameReader::new(100);
         reader.space().extend_from_slice(b"{last}");
-        assert_eq!(reader.next(), None);
+        assert_eq!(reader.next_frame(), None);
         assert_eq!(reader.finish(), Some(Frame::Line(b"{last}")));
         assert_eq!(reader.finish(), None);
     }

@@ -90,11 +90,12 @@ mod tests {
 
     #[test]
     fn accept_is_read_as_rfc_9110_says() {
-        let both = |a: &str| {
-            accepts(a, "application", "json") && accepts(a, "text", "event-stream")
-        };
+        let both =
+            |a: &str| accepts(a, "application", "json") && accepts(a, "text", "event-stream");
         assert!(both("application/json, text/event-stream"));
-        assert!(both("Text/Event-Stream;charset=utf-8 , APPLICATION/JSON;q=0.5"));
+        assert!(both(
+            "Text/Event-Stream;charset=utf-8 , APPLICATION/JSON;q=0.5"
+        ));
         assert!(both("*/*"));
         assert!(both("application/*, text/*;q=0.1"));
         assert!(!both("application/json"));

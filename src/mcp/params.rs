@@ -49,18 +49,10 @@ pub struct Meta<'a> {
     #[serde(rename = "progressToken", borrow, default)]
     pub progress_token: Option<&'a RawValue>,
     /// Modern era: revision of this request.
-    #[serde(
-        rename = "io.modelcontextprotocol/protocolVersion",
-        borrow,
-        default
-    )]
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion", borrow, default)]
     pub protocol_version: Option<&'a RawValue>,
     /// Modern era: what the client can do.
-    #[serde(
-        rename = "io.modelcontextprotocol/clientCapabilities",
-        borrow,
-        default
-    )]
+    #[serde(rename = "io.modelcontextprotocol/clientCapabilities", borrow, default)]
     pub client_capabilities: Option<&'a RawValue>,
     /// Modern era: opts in to `notifications/message`.
     #[serde(rename = "io.modelcontextprotocol/logLevel", borrow, default)]

@@ -19,7 +19,9 @@ impl EventId {
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (stream, seq) = text.split_once('-')?;
-        let plain = |s: &str| !s.is_empty() && s.len() <= 20 && s.bytes().all(|b| b.is_ascii_alphanumeric());
+        let plain = |s: &str| {
+            !s.is_empty() && s.len() <= 20 && s.bytes().all(|b| b.is_ascii_alphanumeric())
+        };
         if !plain(stream) || !plain(seq) {
             return None;
         }
@@ -39,7 +41,11 @@ impl fmt::Display for EventId {
             at -= 1;
             let digit = u8::try_from(rest % 36).unwrap_or(0);
             if let Some(slot) = digits.get_mut(at) {
-                *slot = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+                *slot = if digit < 10 {
+                    b'0' + digit
+                } else {
+                    b'a' + digit - 10
+                };
             }
             rest /= 36;
             if rest == 0 || at == 0 {
@@ -59,7 +65,7 @@ pub fn event(out: &mut Vec<u8>, id: Option<EventId>, data: &[u8]) {
     out.reserve(data.len() + 40);
     if let Some(id) = id {
         // Writing to a Vec cannot fail.
-        let _ = write!(out, "id: {id}\n");
+        let _ = writeln!(out, "id: {id}");
     }
     out.extend_from_slice(b"event: message\ndata: ");
     out.extend_from_slice(data);
@@ -86,7 +92,11 @@ mod tests {
     fn events_have_the_form_of_the_html_standard() {
         let id = EventId { stream: 36, seq: 7 };
         let mut out = Vec::new();
-        priming(&mut out, EventId { stream: 36, seq: 0 }, Duration::from_millis(500));
+        priming(
+            &mut out,
+            EventId { stream: 36, seq: 0 },
+            Duration::from_millis(500),
+        );
         event(&mut out, Some(id), b"{}");
         event(&mut out, None, b"[]");
         assert_eq!(
@@ -97,7 +107,18 @@ mod tests {
 
     #[test]
     fn ids_of_others_are_refused() {
-        for bad in ["", "-", "1", "1-", "-1", "1-+1", "1-1-1", "zzzzzzzzzzzzzzzz-1", "1-x", "a b-1"] {
+        for bad in [
+            "",
+            "-",
+            "1",
+            "1-",
+            "-1",
+            "1-+1",
+            "1-1-1",
+            "zzzzzzzzzzzzzzzz-1",
+            "1-x",
+            "a b-1",
+        ] {
             assert_eq!(EventId::parse(bad), None, "{bad}");
         }
     }

@@ -98,35 +98,80 @@ mod tests {
     #[test]
     fn the_minimum_is_kept_under_the_start_cap() {
         assert_eq!(decide(View::default(), SHARED, 0), Verdict::Start(2));
-        let view = View { ready: 4, starting: 1, idle: 4, ..View::default() };
+        let view = View {
+            ready: 4,
+            starting: 1,
+            idle: 4,
+            ..View::default()
+        };
         assert_eq!(decide(view, SHARED, 0), Verdict::Keep);
-        let view = View { ready: 4, idle: 4, ..View::default() };
+        let view = View {
+            ready: 4,
+            idle: 4,
+            ..View::default()
+        };
         assert_eq!(decide(view, SHARED, 0), Verdict::Start(1));
     }
 
     #[test]
     fn fifty_waiters_do_not_start_fifty_workers() {
-        let law = Law { min_size: 1, start_cap: 9, ..SHARED };
-        let view = View { ready: 1, in_flight: 8, waiting: 42, ..View::default() };
+        let law = Law {
+            min_size: 1,
+            start_cap: 9,
+            ..SHARED
+        };
+        let view = View {
+            ready: 1,
+            in_flight: 8,
+            waiting: 42,
+            ..View::default()
+        };
         assert_eq!(decide(view, law, 0), Verdict::Start(7));
-        let view = View { starting: 7, ..view };
+        let view = View {
+            starting: 7,
+            ..view
+        };
         assert_eq!(decide(view, law, 0), Verdict::Keep);
     }
 
     #[test]
     fn a_spare_is_warm_before_it_is_needed() {
-        let view = View { ready: 5, idle: 0, in_flight: 33, ..View::default() };
+        let view = View {
+            ready: 5,
+            idle: 0,
+            in_flight: 33,
+            ..View::default()
+        };
         assert_eq!(decide(view, SHARED, 0), Verdict::Start(1));
-        let view = View { in_flight: 32, ..view };
+        let view = View {
+            in_flight: 32,
+            ..view
+        };
         assert_eq!(decide(view, SHARED, 0), Verdict::Keep);
     }
 
     #[test]
     fn sessions_that_own_workers_leave_spares() {
-        let law = Law { bound: true, min_size: 2, start_cap: 9, ..SHARED };
-        let view = View { ready: 2, idle: 2, bound: 10, ..View::default() };
+        let law = Law {
+            bound: true,
+            min_size: 2,
+            start_cap: 9,
+            ..SHARED
+        };
+        let view = View {
+            ready: 2,
+            idle: 2,
+            bound: 10,
+            ..View::default()
+        };
         assert_eq!(decide(view, law, 0), Verdict::Keep);
-        let view = View { ready: 0, idle: 0, bound: 19, waiting: 5, ..View::default() };
+        let view = View {
+            ready: 0,
+            idle: 0,
+            bound: 19,
+            waiting: 5,
+            ..View::default()
+        };
         assert_eq!(decide(view, law, 0), Verdict::Start(1));
         assert_eq!(decide(View { bound: 20, ..view }, law, 0), Verdict::Keep);
     }

@@ -77,7 +77,9 @@ impl Restart {
         if !wanted {
             return by_pace;
         }
-        let since = self.last_try.map_or(ON_DEMAND, |t| now.saturating_duration_since(t));
+        let since = self
+            .last_try
+            .map_or(ON_DEMAND, |t| now.saturating_duration_since(t));
         by_pace.min(ON_DEMAND.saturating_sub(since))
     }
 }
@@ -113,7 +115,10 @@ mod tests {
         }
         assert_eq!(pace.wait(start, false), LONGEST);
         assert_eq!(pace.wait(start, true), Duration::from_secs(1));
-        assert_eq!(pace.wait(start + Duration::from_secs(1), true), Duration::ZERO);
+        assert_eq!(
+            pace.wait(start + Duration::from_secs(1), true),
+            Duration::ZERO
+        );
     }
 
     proptest! {

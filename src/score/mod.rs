@@ -18,6 +18,7 @@ pub mod analysis;
 mod era;
 mod library;
 pub mod model;
+pub mod musicxml;
 mod rpc;
 mod server;
 pub mod source;

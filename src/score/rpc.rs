@@ -159,6 +159,16 @@ pub(super) fn success(id: &RawValue, result: &impl Serialize) -> Vec<u8> {
     .unwrap_or_default()
 }
 
+/// The first message of a subscription to nothing (MCP 2026-07-28): a notification that carries
+/// the id of the request.
+pub(super) fn acknowledgement(id: &RawValue) -> Vec<u8> {
+    format!(
+        r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"io.modelcontextprotocol/subscriptionId":{}}},"notifications":{{}}}}}}"#,
+        id.get()
+    )
+    .into_bytes()
+}
+
 /// An answer with an error; without an id that could be read its id is null.
 pub(super) fn failure(id: Option<&RawValue>, error: &Failure) -> Vec<u8> {
     #[derive(Serialize)]

@@ -70,6 +70,9 @@ impl Server {
             (Era::Legacy, "initialize") => Ok(rpc::success(id, &initialize(&params)?)),
             (Era::Legacy, "ping") => Ok(rpc::success(id, &Map::new())),
             (Era::Modern, "server/discover") => Ok(rpc::success(id, &discover())),
+            // Nothing here ever changes, so the acknowledged set is empty; the subscription lives
+            // until its client cancels it, and no result is due.
+            (Era::Modern, "subscriptions/listen") => Ok(rpc::acknowledgement(id)),
             (_, "tools/list") => Ok(rpc::success(id, &list(era, &params)?)),
             (_, "tools/call") => Ok(rpc::success(id, &self.call(era, &params)?)),
             _ => Err(Failure::new(

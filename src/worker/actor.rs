@@ -2,8 +2,8 @@
 //! owns all of this. It knows nothing of calls: what a frame means is its [`Inbox`]'s business.
 
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use tokio::net::UnixStream;
@@ -196,7 +196,7 @@ impl Life {
             match self.socket.try_read_buf(frames.space()) {
                 Ok(0) => return true,
                 Ok(_) => {
-                    while let Some(frame) = frames.next() {
+                    while let Some(frame) = frames.next_frame() {
                         match frame {
                             Frame::Line(line) => inbox.frame(line),
                             Frame::Oversize => inbox.oversize(),
@@ -249,14 +249,20 @@ impl Life {
         let pid = self.worker.pid;
         let found = tokio::task::spawn_blocking(move || process::kill_leftovers(pid)).await;
         if let Ok(count @ 1..) = found {
-            log::info!("killed {count} processes that worker {} left behind", self.worker.id);
+            log::info!(
+                "killed {count} processes that worker {} left behind",
+                self.worker.id
+            );
         }
         let mut stderr = self.stderr;
         if timeout(STDERR_REST, &mut stderr).await.is_err() {
             stderr.abort();
         }
         if let Err(error) = self.scratch.remove().await {
-            log::warn!("worker {}: its scratch directory is left behind: {error}", self.worker.id);
+            log::warn!(
+                "worker {}: its scratch directory is left behind: {error}",
+                self.worker.id
+            );
         }
     }
 }

@@ -189,7 +189,7 @@ pub fn describe(status: ExitStatus) -> String {
         } else {
             ""
         };
-        return format!("killed by {}{core}", proc::signal_name(signal));
+        return format!("was killed by {}{core}", proc::signal_name(signal));
     }
     let code = status.code().unwrap_or_default();
     let reason = match u8::try_from(code) {
@@ -207,10 +207,10 @@ mod tests {
 
     #[test]
     fn an_exit_status_is_put_in_words() {
-        assert_eq!(describe(ExitStatus::from_raw(9)), "killed by SIGKILL");
+        assert_eq!(describe(ExitStatus::from_raw(9)), "was killed by SIGKILL");
         assert_eq!(
             describe(ExitStatus::from_raw(11 | 0x80)),
-            "killed by SIGSEGV, core dumped"
+            "was killed by SIGSEGV, core dumped"
         );
         assert_eq!(
             describe(ExitStatus::from_raw(1 << 8)),
@@ -224,7 +224,10 @@ mod tests {
             describe(ExitStatus::from_raw(126 << 8)),
             "exited with status 126: command found but not executable"
         );
-        assert_eq!(describe(ExitStatus::from_raw(34)), "killed by signal 34");
+        assert_eq!(
+            describe(ExitStatus::from_raw(34)),
+            "was killed by signal 34"
+        );
     }
 
     #[tokio::test]

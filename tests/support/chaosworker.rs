@@ -6,8 +6,10 @@
 //! the Python SDK 2), `--start-delay MS`, `--start-cpu MS`, `--die-at-start CODE`, `--never-answer`,
 //! `--banner`, `--junk-start N`, `--ignore eof,int,term`, `--ignore-cancel`, `--serial` (one call at a
 //! time), `--fork-child` (a child that holds stdout and stderr), `--fork-child-group` (the same in a
-//! process group of its own), `--reject-reinit`, `--log FILE` (one JSON line per executed call: the
-//! effects ledger).
+//! process group of its own), `--reject-reinit`, `--log FILE` (one JSON line per executed call,
+//! cancellation and `initialize`: the effects ledger).
+//!
+//! The methods `bytes/result` and `bytes/error` answer with the very bytes of their `params`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
@@ -20,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 const MODERN: &str = "2026-07-28";
@@ -28,8 +32,8 @@ const VERSION_KEY: &str = "io.modelcontextprotocol/protocolVersion";
 const SUBSCRIPTION_KEY: &str = "io.modelcontextprotocol/subscriptionId";
 const LOG_LEVEL_KEY: &str = "io.modelcontextprotocol/logLevel";
 
-/// Name, arguments (`name:type`) and what it does.
-const TOOLS: [(&str, &str, &str); 28] = [
+/// Name, arguments (`name:type`, or `name:type:Header` if mirrored) and what it does.
+const TOOLS: [(&str, &str, &str); 29] = [
     ("echo", "text:string", "Answers the text"),
     (
         "slow",
@@ -138,6 +142,11 @@ const TOOLS: [(&str, &str, &str); 28] = [
     ),
     ("write_file", "name:string", "Leaves a file in its HOME"),
     ("fork", "group:boolean", "Leaves one more child behind"),
+    (
+        "mirrored",
+        "region:string:Region count:integer:Count flag:boolean:Flag",
+        "Answers its arguments, which clients of the modern era mirror in headers",
+    ),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -211,6 +220,16 @@ struct Worker {
     children: Mutex<Vec<u32>>,
     counter: AtomicU64,
     next_ask: AtomicU64,
+}
+
+/// A request whose parts stay bytes.
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
+    method: String,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
 }
 
 /// One call on its way.
@@ -367,7 +386,20 @@ impl Worker {
         self.send(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
     }
 
+    /// Answers `bytes/result` and `bytes/error` without looking into what they carry.
+    fn mirror(&self, line: &[u8]) -> Option<()> {
+        let raw: Raw<'_> = serde_json::from_slice(line).ok()?;
+        let member = raw.method.strip_prefix("bytes/")?;
+        let (id, params) = (raw.id?, raw.params.map_or("null", RawValue::get));
+        let line = format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"{member}\":{params}}}\n");
+        self.write(line.as_bytes());
+        Some(())
+    }
+
     fn receive(self: &Arc<Self>, line: &[u8]) {
+        if self.mirror(line).is_some() {
+            return;
+        }
         let Ok(frame) = serde_json::from_slice::<Value>(line) else {
             return self.error(&Value::Null, -32700, "Parse error", Value::Null);
         };
@@ -378,6 +410,7 @@ impl Worker {
             (Some("notifications/cancelled"), None) => {
                 let request = &params["requestId"];
                 locked(&self.listening).retain(|id| id != request);
+                self.log(&json!({"pid": std::process::id(), "cancelled": request}));
                 if !self.options.has("--ignore-cancel") {
                     locked(&self.cancelled).insert(request.to_string());
                 }
@@ -441,6 +474,8 @@ impl Worker {
     fn legacy_request(&self, method: &str, id: &Value, params: &Value) {
         let result = match method {
             "initialize" => {
+                let client = &params["clientInfo"]["name"];
+                self.log(&json!({"pid": std::process::id(), "initialize": client}));
                 let again = self.initialised.swap(true, Ordering::Relaxed);
                 if again && self.options.has("--reject-reinit") {
                     return self.error(id, -32600, "already initialized", Value::Null);
@@ -510,12 +545,15 @@ impl Worker {
     }
 
     fn record(&self, call: &Call) {
+        self.log(&json!({
+            "pid": std::process::id(), "id": call.id, "tool": call.tool, "arguments": call.arguments,
+        }));
+    }
+
+    fn log(&self, line: &Value) {
         let Some(path) = self.options.values.get("--log") else {
             return;
         };
-        let line = json!({
-            "pid": std::process::id(), "id": call.id, "tool": call.tool, "arguments": call.arguments,
-        });
         // One write of an appended line: workers share the file.
         let written = OpenOptions::new().create(true).append(true).open(path);
         if let Err(error) =
@@ -646,6 +684,7 @@ impl Worker {
                     Err(error) => text(format!("{}: {error}", path.display())),
                 }
             }
+            "mirrored" => text(call.arguments.to_string()),
             "fork" => {
                 self.fork(call.arguments["group"] == true);
                 text(json!({"children": *locked(&self.children)}).to_string())
@@ -788,7 +827,7 @@ fn listing(method: &str, params: &Value) -> Option<Value> {
                     let properties: Map<String, Value> = arguments
                         .split(' ')
                         .filter_map(|argument| argument.split_once(':'))
-                        .map(|(name, kind)| (name.to_owned(), json!({"type": kind})))
+                        .map(|(name, kind)| (name.to_owned(), property(kind)))
                         .collect();
                     let schema = json!({"type": "object", "properties": properties});
                     json!({"name": name, "description": description, "inputSchema": schema})
@@ -802,6 +841,14 @@ fn listing(method: &str, params: &Value) -> Option<Value> {
         "prompts/list" => json!({"prompts": []}),
         _ => return None,
     })
+}
+
+/// The schema of an argument: `type`, or `type:Header`.
+fn property(kind: &str) -> Value {
+    match kind.split_once(':') {
+        None => json!({"type": kind}),
+        Some((kind, header)) => json!({"type": kind, "x-mcp-header": header}),
+    }
 }
 
 fn flood_stderr(bytes: u64, newline: bool) {

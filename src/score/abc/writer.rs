@@ -16,7 +16,7 @@ const MEASURES_PER_LINE: usize = 4;
 #[must_use]
 pub fn write(score: &Score) -> String {
     let mut out = String::from("%abc-2.1\nX:1\n");
-    push_field(&mut out, 'T', score.title.as_deref().unwrap_or("Untitled"));
+    push_field(&mut out, 'T', score.title.as_deref().unwrap_or_default());
     if let Some(composer) = &score.composer {
         push_field(&mut out, 'C', composer);
     }
@@ -39,6 +39,8 @@ pub fn write(score: &Score) -> String {
             key: key.clone(),
             meter: meter.clone(),
             altered: Vec::new(),
+            layer: 0,
+            carried: Vec::new(),
         };
         writer.part(part);
     }
@@ -105,6 +107,9 @@ struct PartWriter<'a> {
     meter: Meter,
     /// What each letter's last accidental of this bar was.
     altered: Vec<(Step, i32)>,
+    /// The layer being written, and by layer the pitches its last event tied.
+    layer: usize,
+    carried: Vec<Vec<Pitch>>,
 }
 
 impl PartWriter<'_> {
@@ -138,6 +143,10 @@ impl PartWriter<'_> {
                 self.out.push_str(" & ");
             }
             self.altered.clear();
+            self.layer = index;
+            if self.carried.len() <= index {
+                self.carried.push(Vec::new());
+            }
             let signs: &[_] = if index == 0 { &measure.signs } else { &[] };
             self.layer(layer, signs, measure.length);
         }
@@ -223,11 +232,15 @@ impl PartWriter<'_> {
             self.notes(&event.notes);
         }
         self.length(written.unwrap_or(event.length));
-        // The ties of a chord stand inside its brackets, note by note.
-        if event.notes.len() == 1 && event.notes.iter().all(|note| note.tied) {
+        if all_tied(&event.notes) {
             self.out.push('-');
         }
         self.out.push(' ');
+        let tied = event.notes.iter().filter(|note| note.tied);
+        let tied = tied.map(|note| note.pitch).collect();
+        if let Some(carried) = self.carried.get_mut(self.layer) {
+            *carried = tied;
+        }
     }
 
     fn notes(&mut self, notes: &[Note]) {
@@ -235,9 +248,10 @@ impl PartWriter<'_> {
             return self.pitch(only.pitch);
         }
         self.out.push('[');
+        let one_by_one = !all_tied(notes);
         for note in notes {
             self.pitch(note.pitch);
-            if note.tied {
+            if note.tied && one_by_one {
                 self.out.push('-');
             }
         }
@@ -249,7 +263,11 @@ impl PartWriter<'_> {
         let in_bar = self.altered.iter().find(|(letter, _)| *letter == step);
         let believed = in_bar.map_or_else(|| self.key.alter(step), |(_, alter)| *alter);
         // A reader may or may not carry a tied note's accidental over the bar line: say it.
-        if believed != pitch.alter() {
+        let carried = self.carried.get(self.layer).into_iter().flatten();
+        let misled = carried
+            .filter(|tied| tied.staff_place() == pitch.staff_place())
+            .any(|tied| tied.alter() != pitch.alter());
+        if misled || believed != pitch.alter() {
             self.out.push_str(accidental(pitch.alter()));
             self.altered.retain(|(letter, _)| *letter != step);
             self.altered.push((step, pitch.alter()));
@@ -264,6 +282,7 @@ impl PartWriter<'_> {
         }
     }
 
+    /// A length after a note, as a multiple of the unit.
     fn length(&mut self, length: Beat) {
         let above = length.numerator() * UNIT_PER_QUARTER;
         let below = length.denominator();
@@ -278,6 +297,11 @@ impl PartWriter<'_> {
             let _ = write!(self.out, "/{below}");
         }
     }
+}
+
+/// Whether one tie after the whole chord says it all.
+fn all_tied(notes: &[Note]) -> bool {
+    !notes.is_empty() && notes.iter().all(|note| note.tied)
 }
 
 /// How many events from the first one make one tuplet: until they fill a whole number of the first

@@ -30,7 +30,7 @@ impl Interval {
             return None;
         }
         let steps = number.parse::<i32>().ok()?.checked_sub(1)?;
-        if steps < 0 || steps > 7 * MAX_OCTAVES {
+        if !(0..=7 * MAX_OCTAVES).contains(&steps) {
             return None;
         }
         let degree = usize::try_from(steps % 7).ok()?;

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::arguments::check_id;
 use super::schema::{self, count, object, typed};
 use super::{Answer, Arguments, CREATES, Context, READS, Tool, answer};
-use crate::score::abc;
 use crate::score::library::Stored;
 use crate::score::model::Interval;
+use crate::score::{abc, musicxml};
 
 pub(super) const TRANSPOSE: Tool = Tool {
     name: "transpose",
@@ -125,7 +125,13 @@ fn export_score(context: &mut Context<'_>, arguments: Arguments<'_>) -> Answer {
     let score = context.score(score_id)?;
     let (format, content) = match arguments.text("format") {
         "abc" => ("abc", abc::write(score)),
-        _ => return Err("format: MusicXML is not written yet".into()),
+        _ => {
+            let content = musicxml::write(score);
+            (
+                "musicxml",
+                content.map_err(|what| format!("score_id: {score_id:?}: {what}"))?,
+            )
+        }
     };
     answer(&json!({ "score_id": score_id, "format": format, "content": content }))
 }

@@ -7,7 +7,7 @@ use super::schema::{self, count, list, object, or_null, typed};
 use super::{Answer, Arguments, CREATES, Context, DELETES, READS, Tool, answer};
 use crate::score::library::Stored;
 use crate::score::model::{Score, Sign};
-use crate::score::{abc, tunes};
+use crate::score::{abc, musicxml, tunes};
 
 pub(super) const IMPORT_SCORE: Tool = Tool {
     name: "import_score",
@@ -91,7 +91,10 @@ fn read_source(source: &str, source_type: &str) -> Result<(&'static str, Score),
             let score = abc::read(tune).map_err(|error| error.to_string())?;
             Ok(("corpus", score))
         }
-        "musicxml" => Err("MusicXML is not read yet".into()),
+        "musicxml" => {
+            let score = musicxml::read(source).map_err(|error| format!("bad MusicXML, {error}"))?;
+            Ok(("musicxml", score))
+        }
         _ => {
             let score = abc::read(source).map_err(|error| format!("bad ABC, {error}"))?;
             Ok(("abc", score))
