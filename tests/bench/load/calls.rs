@@ -69,7 +69,8 @@ async fn prepare(plan: &Plan, client: usize) -> Result<(Connection, Call), Failu
     let mut connection = Connection::open(&plan.address).await?;
     let headers = match plan.script {
         Script::Modern | Script::Raw => {
-            "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n".to_owned()
+            "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: echo\r\n"
+                .to_owned()
         }
         Script::Legacy => {
             let session = handshake(&mut connection, &plan.address, &plan.path).await?;

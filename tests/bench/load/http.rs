@@ -22,7 +22,10 @@ pub(crate) struct Connection {
 }
 
 fn broken(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("not understood: {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("not understood: {what}"),
+    )
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {

@@ -15,7 +15,8 @@ pub(crate) struct Tally {
 
 impl Tally {
     pub(crate) fn took(&mut self, span: Duration) {
-        self.nanos.push(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
+        self.nanos
+            .push(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn wrong(&mut self, status: u16, body: &[u8]) {
@@ -40,7 +41,8 @@ impl Tally {
             let nanos = self.nanos.get(at).copied().unwrap_or_default();
             format!("{}.{}", nanos / 1000, nanos % 1000 / 100)
         };
-        let rate = u128::try_from(calls).unwrap_or_default() * 1_000_000_000 / span.as_nanos().max(1);
+        let rate =
+            u128::try_from(calls).unwrap_or_default() * 1_000_000_000 / span.as_nanos().max(1);
         let sample = serde_json::Value::from(self.sample.clone());
         format!(
             r#"{{"calls":{calls},"all_calls":{},"calls_per_second":{rate},"p50_us":{},"p90_us":{},"p99_us":{},"errors":{},"sample":{sample}}}"#,
