@@ -146,6 +146,7 @@ fn bodies_that_are_no_message_are_told_apart() {
         ("\"text\"", -32600),
         ("{}", -32600),
         ("[]", -32600),
+        (r#"["2.0",1,"ping"]"#, -32600),
         (&format!("[{request}]"), -32600),
         (&format!(" \n[{request},{request}]"), -32600),
         (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, -32600),

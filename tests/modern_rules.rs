@@ -69,6 +69,10 @@ fn with<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table, read beside the specification"
+)]
 fn each_step_of_the_ladder_has_its_status_and_code() {
     let daemon = daemon(&[]);
     let id = json!(5);

@@ -165,10 +165,6 @@ fn subscription_in(outcome: Outcome<'_>) -> Option<&RawValue> {
     let Outcome::Result(result) = outcome else {
         return None;
     };
-    let meta = serde_json::from_str::<Affinity<'_>>(result.get())
-        .ok()?
-        .meta?;
-    serde_json::from_str::<params::Meta<'_>>(meta.get())
-        .ok()?
-        .subscription_id
+    let meta = params::object::<Affinity<'_>>(result)?.meta?;
+    params::object::<params::Meta<'_>>(meta)?.subscription_id
 }

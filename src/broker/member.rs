@@ -271,6 +271,8 @@ impl Member {
         };
         self.stats
             .finished(Outcome::Cancelled, call.accepted.elapsed());
+        // There will be no answer; whoever reads on would wait for ever.
+        call.stream.close();
         self.tell(&message::cancelled(wire, reason));
         let member = Arc::clone(self);
         tokio::spawn(async move {

@@ -11,15 +11,17 @@ use serde_json::value::RawValue;
 use super::affinity::PIN;
 use super::calls::{ClientCall, Entry, Reply};
 use super::member::{Locked, Member, owned};
+use super::refused;
 use super::session::Session;
 use super::stats::bump;
 use super::stream::Stream;
 use crate::mcp::code;
-use crate::mcp::envelope::{self, Message, Outcome};
+use crate::mcp::envelope::{self, Head, Message, Outcome};
 use crate::mcp::message;
 use crate::mcp::params::{self, Params};
 use crate::mcp::splice::{Edit, range_of, splice};
 use crate::observe::event::{Event, emit};
+use crate::policy::refusal::Refusal;
 use crate::worker::actor::Inbox;
 
 /// Reports of junk are this far apart.
@@ -55,10 +57,11 @@ impl Inbox for Router {
         }
     }
 
-    fn oversize(&self) {
+    fn oversize(&self, head: &[u8]) {
         bump(&self.0.stats.oversize);
         if let Some(server) = self.0.server.upgrade() {
             let limit = server.config().max_message_bytes as u64;
+            self.too_large(head, limit);
             emit(&Event::OversizeFrame {
                 server: server.name().to_owned(),
                 worker: self.0.id(),
@@ -72,6 +75,38 @@ impl Inbox for Router {
 impl Router {
     fn unrouted(&self) {
         bump(&self.0.stats.unrouted);
+    }
+
+    /// The call whose answer was discarded will not get another one.
+    fn too_large(&self, head: &[u8], limit: u64) {
+        let only = || {
+            let calls = self.0.calls();
+            let mut all = calls.clients().map(|(wire, _)| wire);
+            all.next().filter(|_| all.next().is_none())
+        };
+        let wire = match envelope::head(head) {
+            // A request or a notification, or an answer to nobody.
+            Some(Head::Other) => None,
+            Some(Head::Answer(id)) => id.parse::<u64>().ok(),
+            None => only(),
+        };
+        let entry = wire.and_then(|wire| {
+            let mut calls = self.0.calls();
+            match calls.get(wire)? {
+                Entry::Listen(_) => None,
+                Entry::Client(..) | Entry::Own(_) | Entry::Cancelled { .. } => calls.remove(wire),
+            }
+        });
+        if let Some(Entry::Client(call, lease)) = entry {
+            let refusal = Refusal::answer_too_large(format!(
+                "the worker answered, but with more than {limit} bytes (max_message_bytes); the answer was discarded"
+            ));
+            self.0.stats.refused(&refusal);
+            let code = i64::from(refusal.reason.code());
+            call.stream
+                .finish(refused::error(&call.id, &refusal), Some(code));
+            drop(lease);
+        }
     }
 
     fn junk(&self, line: &[u8]) {

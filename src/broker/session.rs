@@ -17,6 +17,7 @@ use super::member::Member;
 use super::server::Server;
 use super::stream::Stream;
 use crate::mcp::era::Version;
+use crate::mcp::params;
 use crate::mcp::splice::{Edit, splice};
 
 /// What a client can be asked for.
@@ -43,7 +44,7 @@ impl Abilities {
             #[serde(borrow, default)]
             roots: Option<&'a RawValue>,
         }
-        let raw: Option<Raw<'_>> = capabilities.and_then(|c| serde_json::from_str(c.get()).ok());
+        let raw: Option<Raw<'_>> = capabilities.and_then(params::object);
         raw.map_or_else(Self::default, |c| Self {
             sampling: c.sampling.is_some(),
             elicitation: c.elicitation.is_some(),

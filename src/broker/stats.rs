@@ -72,10 +72,10 @@ impl Stats {
         if let Some(counter) = self.refusals.get(refusal.reason as usize) {
             bump(counter);
         }
-        let outcome = if refusal.reason == Reason::WorkerLost {
-            Outcome::Lost
-        } else {
-            Outcome::Refused
+        let outcome = match refusal.reason {
+            Reason::WorkerLost => Outcome::Lost,
+            Reason::AnswerTooLarge => Outcome::Error,
+            Reason::Overloaded | Reason::Draining => Outcome::Refused,
         };
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             bump(counter);

@@ -1,6 +1,7 @@
 //! The JSON-RPC envelope: what a message is and where its parts lie, without copying or
 //! interpreting its body. It knows nothing of methods.
 
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -90,7 +91,8 @@ pub fn parse(bytes: &[u8]) -> Result<Message<'_>, Malformed> {
             });
         }
     };
-    if raw.jsonrpc.as_deref() != Some("2.0") {
+    // serde would take an array for the struct, its items for the members in their order.
+    if bytes.trim_ascii_start().first() != Some(&b'{') || raw.jsonrpc.as_deref() != Some("2.0") {
         return Err(Malformed::Envelope);
     }
     let id = match raw.id {
@@ -127,6 +129,50 @@ fn is_id(raw: &str) -> bool {
     raw.starts_with('"') || (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// What the head of a message that was cut off tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Head {
+    /// The answer to the request with this id, raw JSON.
+    Answer(String),
+    /// A request or a notification.
+    Other,
+}
+
+/// Reads as many top-level members of a message as are there; `None` if neither an id nor a
+/// method is among them.
+#[must_use]
+pub fn head(bytes: &[u8]) -> Option<Head> {
+    struct Found(Option<Head>);
+    impl<'de> Visitor<'de> for &mut Found {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            let mut id = None;
+            while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                // Only what is followed by something is whole.
+                if let Some(id) = id.take() {
+                    self.0 = Some(Head::Answer(id));
+                }
+                if key == "method" {
+                    self.0 = Some(Head::Other);
+                    break;
+                }
+                let value = map.next_value::<&'de RawValue>()?;
+                id = (key == "id").then(|| value.get().to_owned());
+            }
+            Ok(())
+        }
+    }
+    let mut found = Found(None);
+    // It ends in the middle, so an error is what is expected.
+    let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(&mut found);
+    found.0
+}
+
 /// The `code` of an `error` member, if it is an integer.
 #[must_use]
 pub fn error_code(error: &RawValue) -> Option<i64> {
@@ -141,7 +187,7 @@ pub fn error_code(error: &RawValue) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Malformed, Message, parse};
+    use super::{Head, Malformed, Message, head, parse};
 
     #[test]
     fn requests_notifications_and_responses_are_told_apart() {
@@ -167,9 +213,40 @@ mod tests {
     }
 
     #[test]
+    fn the_head_of_a_message_tells_whose_answer_it_was() {
+        let answer = |id: &str| Some(Head::Answer(id.to_owned()));
+        for (bytes, wanted) in [
+            (
+                r#"{"jsonrpc":"2.0","id":17,"result":{"content":["xxx"#,
+                answer("17"),
+            ),
+            (
+                r#"{"id":"a","jsonrpc":"2.0","result":"xxx"#,
+                answer("\"a\""),
+            ),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"id":1"#,
+                Some(Head::Other),
+            ),
+            (
+                r#"{"id":1,"method":"sampling/createMessage","params":{"#,
+                Some(Head::Other),
+            ),
+            (r#"{"jsonrpc":"2.0","result":{"id":1,"x":"#, None),
+            (r#"{"id":1"#, None),
+            ("[1,2", None),
+            ("xxxxxx", None),
+        ] {
+            assert_eq!(head(bytes.as_bytes()), wanted, "{bytes}");
+        }
+    }
+
+    #[test]
     fn what_is_no_message_says_why() {
         for bad in [
             r#"[{"jsonrpc":"2.0","id":1,"method":"a"}]"#,
+            r#" ["2.0",1,"ping"]"#,
+            r#"["2.0",1,"ping",{}]"#,
             r#"{"jsonrpc":"2.0","id":null,"method":"a"}"#,
             r#"{"jsonrpc":"2.0","id":1.5,"method":"a"}"#,
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"a"}"#,

@@ -9,8 +9,9 @@ use bytes::{Buf, BytesMut};
 pub enum Frame<'a> {
     /// One line without its end, never empty.
     Line(&'a [u8]),
-    /// A line longer than the limit began; its bytes are discarded up to the next newline.
-    Oversize,
+    /// A line longer than the limit began; its bytes are discarded up to the next newline. This is
+    /// its head, at most [`HEAD`] bytes, which may tell whose answer it was.
+    Oversize(&'a [u8]),
 }
 
 /// Splits a byte stream into lines.
@@ -27,6 +28,8 @@ pub struct FrameReader {
 
 /// How much is read at a time; one pipe buffer.
 const CHUNK: usize = 64 * 1024;
+/// Bytes of an oversize line that are shown.
+pub const HEAD: usize = 4096;
 /// A buffer that grew for one big frame is given back beyond this size.
 const KEEP: usize = 256 * 1024;
 
@@ -66,9 +69,9 @@ impl FrameReader {
                 self.scanned = self.buffer.len();
                 if self.buffer.len() > self.limit {
                     self.discarding = true;
-                    self.buffer.clear();
+                    self.consumed = self.buffer.len();
                     self.scanned = 0;
-                    return Some(Frame::Oversize);
+                    return Some(Frame::Oversize(head(&self.buffer)));
                 }
                 return None;
             };
@@ -80,7 +83,7 @@ impl FrameReader {
                 continue;
             }
             if end > self.limit {
-                return Some(Frame::Oversize);
+                return Some(Frame::Oversize(head(&self.buffer[..end])));
             }
             if trim(&self.buffer[..end]).is_empty() {
                 continue;
@@ -104,6 +107,10 @@ impl FrameReader {
     }
 }
 
+fn head(line: &[u8]) -> &[u8] {
+    line.get(..HEAD).unwrap_or(line)
+}
+
 /// Without a byte order mark and surrounding white space.
 fn trim(line: &[u8]) -> &[u8] {
     line.strip_prefix(b"\xef\xbb\xbf")
@@ -113,7 +120,7 @@ fn trim(line: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{Frame, FrameReader};
+    use super::{Frame, FrameReader, HEAD};
     use proptest::prelude::*;
 
     fn lines(reader: &mut FrameReader, input: &[u8], step: usize) -> Vec<Option<Vec<u8>>> {
@@ -123,7 +130,10 @@ mod tests {
             while let Some(frame) = reader.next_frame() {
                 out.push(match frame {
                     Frame::Line(line) => Some(line.to_vec()),
-                    Frame::Oversize => None,
+                    Frame::Oversize(head) => {
+                        assert!(head.len() <= HEAD && input.windows(head.len()).any(|w| w == head));
+                        None
+                    }
                 });
             }
         }

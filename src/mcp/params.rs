@@ -65,13 +65,23 @@ pub struct Meta<'a> {
 /// Reads `params`; absent or unreadable ones (not an object, duplicate members) give `None`.
 #[must_use]
 pub fn params(raw: Option<&RawValue>) -> Option<Params<'_>> {
-    serde_json::from_str(raw?.get()).ok()
+    object(raw?)
+}
+
+/// Reads an object into a struct. Without looking, serde would also take an array for one, its
+/// items for the members in their order.
+#[must_use]
+pub fn object<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    if !raw.get().starts_with('{') {
+        return None;
+    }
+    serde_json::from_str(raw.get()).ok()
 }
 
 /// Reads the `_meta` of `params`, or that of a result, which has the same shape.
 #[must_use]
 pub fn meta<'a>(params: &Params<'a>) -> Option<Meta<'a>> {
-    serde_json::from_str(params.meta?.get()).ok()
+    object(params.meta?)
 }
 
 /// A JSON string's value; `None` if it is something else.
@@ -112,12 +122,12 @@ pub fn affinity(result: &RawValue) -> Vec<&RawValue> {
     {
         return Vec::new();
     }
-    let Ok(found) = serde_json::from_str::<Affinity<'_>>(result.get()) else {
+    let Some(found) = object::<Affinity<'_>>(result) else {
         return Vec::new();
     };
     let nested = found
         .task
-        .and_then(|t| serde_json::from_str::<Affinity<'_>>(t.get()).ok())
+        .and_then(object::<Affinity<'_>>)
         .and_then(|t| t.task_id);
     [found.request_state, found.task_id, nested]
         .into_iter()
@@ -127,7 +137,7 @@ pub fn affinity(result: &RawValue) -> Vec<&RawValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::affinity;
+    use super::{affinity, meta, params};
     use serde_json::value::RawValue;
 
     #[test]
@@ -152,5 +162,15 @@ mod tests {
             ["\"t\""]
         );
         assert!(keys(r#"{"content":[{"text":"\"taskId\""}]}"#).is_empty());
+        assert!(keys(r#"["requestState", "taskId"]"#).is_empty());
+    }
+
+    #[test]
+    fn an_array_has_no_members() {
+        let raw = RawValue::from_string(r#"[["token"],"name"]"#.to_owned()).unwrap();
+        assert!(params(Some(&raw)).is_none());
+        let raw =
+            RawValue::from_string(r#"{"_meta":["token","2026-07-28",{}]}"#.to_owned()).unwrap();
+        assert!(meta(&params(Some(&raw)).unwrap()).is_none());
     }
 }

@@ -12,11 +12,18 @@ pub enum Reason {
     WorkerLost,
     /// The daemon takes no new calls.
     Draining,
+    /// The worker's answer was larger than allowed and discarded: the call was executed.
+    AnswerTooLarge,
 }
 
 impl Reason {
     /// Every reason, for counters.
-    pub const ALL: [Self; 3] = [Self::Overloaded, Self::WorkerLost, Self::Draining];
+    pub const ALL: [Self; 4] = [
+        Self::Overloaded,
+        Self::WorkerLost,
+        Self::Draining,
+        Self::AnswerTooLarge,
+    ];
 
     /// `data.reason` of the JSON-RPC error.
     #[must_use]
@@ -25,6 +32,7 @@ impl Reason {
             Self::Overloaded => "overloaded",
             Self::WorkerLost => "worker_lost",
             Self::Draining => "draining",
+            Self::AnswerTooLarge => "answer_too_large",
         }
     }
 
@@ -35,6 +43,7 @@ impl Reason {
             Self::Overloaded => -31003,
             Self::WorkerLost => -31005,
             Self::Draining => -31007,
+            Self::AnswerTooLarge => -31010,
         }
     }
 }
@@ -65,6 +74,15 @@ impl Refusal {
     pub fn worker_lost(detail: impl Into<String>) -> Self {
         Self {
             reason: Reason::WorkerLost,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
+    /// The call was executed, but its answer cannot be delivered.
+    pub fn answer_too_large(detail: impl Into<String>) -> Self {
+        Self {
+            reason: Reason::AnswerTooLarge,
             detail: detail.into(),
             retry_after: None,
         }

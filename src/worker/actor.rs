@@ -22,8 +22,8 @@ use crate::mcp::frame::{Frame, FrameReader};
 pub trait Inbox: Send + Sync {
     /// One line, not empty, without its end.
     fn frame(&self, line: &[u8]);
-    /// A line larger than the limit began and is being discarded.
-    fn oversize(&self);
+    /// A line larger than the limit began and is being discarded; this is its head.
+    fn oversize(&self, head: &[u8]);
 }
 
 /// Bounds of one worker.
@@ -199,7 +199,7 @@ impl Life {
                     while let Some(frame) = frames.next_frame() {
                         match frame {
                             Frame::Line(line) => inbox.frame(line),
-                            Frame::Oversize => inbox.oversize(),
+                            Frame::Oversize(head) => inbox.oversize(head),
                         }
                     }
                 }

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ pub(crate) struct Response {
     input: BufReader<TcpStream>,
     framing: Framing,
     pending: Vec<u8>,
+    begun: Instant,
 }
 
 enum Framing {
@@ -105,6 +106,7 @@ impl Response {
             input,
             framing: Framing::UntilClose,
             pending: Vec::new(),
+            begun: Instant::now(),
         };
         response.framing = match (
             response.header("transfer-encoding"),
@@ -131,6 +133,11 @@ impl Response {
 
     /// The next piece of the body; empty at its end. A connection that is cut ends it too.
     fn piece(&mut self) -> Vec<u8> {
+        // Comments alone are no progress.
+        assert!(
+            self.begun.elapsed() < 2 * PATIENCE,
+            "the answer does not end"
+        );
         match self.try_piece() {
             Ok(piece) => piece,
             Err(error) if error.kind() == ErrorKind::ConnectionReset => Vec::new(),
@@ -199,7 +206,10 @@ impl Response {
 
     /// The next event; `None` at the end of the stream. Comments are skipped.
     pub(crate) fn event(&mut self) -> Option<Event> {
+        let start = Instant::now();
         loop {
+            // Comments keep the socket's own time-out from ever striking.
+            assert!(start.elapsed() < PATIENCE, "no event came");
             while let Some(end) = self.pending.windows(2).position(|w| w == b"\n\n") {
                 let block: Vec<u8> = self.pending.drain(..end + 2).collect();
                 if let Some(event) = parse(&block) {
