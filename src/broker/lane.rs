@@ -38,6 +38,8 @@ struct State {
     members: Vec<Arc<Member>>,
     waiters: VecDeque<Waiter>,
     in_flight: usize,
+    /// Calls in flight when the server's actor looked last.
+    seen: usize,
 }
 
 #[derive(Debug)]
@@ -147,7 +149,19 @@ impl Lane {
     /// Numbers for the pool law and the views.
     #[must_use]
     pub fn view(&self) -> LaneView {
-        let state = self.state();
+        Self::numbers(&self.state())
+    }
+
+    /// The same for the server's actor, who decides by them: it is told again once more calls are
+    /// in flight than now.
+    #[must_use]
+    pub fn look(&self) -> LaneView {
+        let mut state = self.state();
+        state.seen = state.in_flight;
+        Self::numbers(&state)
+    }
+
+    fn numbers(state: &State) -> LaneView {
         LaneView {
             members: state.members.len(),
             idle: state.members.iter().filter(|m| m.leases() == 0).count(),
@@ -267,10 +281,12 @@ impl Lane {
     fn grant(self: &Arc<Self>, state: &mut State, member: Arc<Member>) -> Lease {
         member.leases.fetch_add(1, Ordering::Relaxed);
         state.in_flight += 1;
-        // Less than one worker's worth of places is left: time for a spare.
-        if self.can_grow.load(Ordering::Relaxed)
-            && state.in_flight + self.concurrency > state.members.len() * self.concurrency
-        {
+        // Less than one worker's worth of places is left: time for a spare, if the actor may start
+        // one and has not seen as many calls already. Waking it for each would cost as much as
+        // the call.
+        let short = state.in_flight + self.concurrency > state.members.len() * self.concurrency;
+        if short && self.can_grow.load(Ordering::Relaxed) && state.in_flight > state.seen {
+            state.seen = state.in_flight;
             self.pressure.notify_one();
         }
         Lease {
