@@ -3,7 +3,11 @@
     dead_code,
     reason = "every test file is a crate of its own and uses another part of this"
 )]
-#![allow(clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
 
 pub(crate) mod daemon;
 pub(crate) mod http;
