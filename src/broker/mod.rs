@@ -1,8 +1,8 @@
 //! The broker decides each call: which worker of a server gets it, or why nobody does.
 //!
-//! [`server`] is one `[servers.NAME]`; [`supervise`] keeps its pool, [`start`] lives through one
+//! [`server`] is one `[servers.NAME]`; [`supervise`] keeps its pool, `start` lives through one
 //! worker's life, [`handshake`] opens it. A [`lane`] hands out places at workers, [`dispatch`]
-//! sends calls, [`route`] finds the way back. [`session`] and [`stream`] are what clients of the
+//! sends calls, `route` finds the way back. [`session`] and [`stream`] are what clients of the
 //! legacy era come back to. It knows nothing of HTTP.
 
 pub mod affinity;
