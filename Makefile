@@ -27,6 +27,7 @@ test: lint unit build
 	tests/conformance target/release/mainstayd
 	tests/clients/run target/release/mainstayd
 	tests/clients/servers target/release/mainstayd
+	tests/msrv
 	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
 
 bench: build

@@ -2,7 +2,7 @@
 //! workers, its counters. How the roster is kept is `supervise`'s business, how a call is sent
 //! `dispatch`'s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -69,7 +69,8 @@ pub(super) struct Roster {
     pub last_failure: Option<LastFailure>,
     /// The worker being replaced, until its successor is ready.
     pub replacing: Option<u64>,
-    pub surplus_since: Option<Instant>,
+    /// Since when each era has had more workers than needed.
+    pub surplus_since: HashMap<Era, Instant>,
     pub down_since: Option<Instant>,
 }
 
@@ -142,7 +143,7 @@ impl Server {
                 restart,
                 last_failure: None,
                 replacing: None,
-                surplus_since: None,
+                surplus_since: HashMap::new(),
                 down_since: None,
             }),
             config,

@@ -16,8 +16,8 @@ use crate::observe::event::{Event, emit};
 use crate::policy::pool::{Law, Verdict, View, decide};
 use crate::policy::refusal::Refusal;
 
-/// The net under the events.
-const TICK: Duration = Duration::from_secs(1);
+/// Ages and numbers of calls are no events: how often they are looked at.
+const RECYCLE_LOOK: Duration = Duration::from_secs(1);
 /// Workers beyond what is needed are kept this long.
 const SURPLUS: Duration = Duration::from_secs(60);
 
@@ -25,6 +25,7 @@ const SURPLUS: Duration = Duration::from_secs(60);
 pub async fn run(server: Arc<Server>) {
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
+    let health_check = server.config().pool.health_check_interval;
     loop {
         if news.borrow_and_update().stopping {
             break;
@@ -32,11 +33,11 @@ pub async fn run(server: Arc<Server>) {
         let wait = server.balance();
         tokio::select! {
             () = server.pressure().notified() => {}
-            () = tokio::time::sleep(wait.min(TICK)) => {}
+            () = tokio::time::sleep(wait.min(health_check)) => {}
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
-        if last_check.elapsed() >= server.config().pool.health_check_interval {
+        if last_check.elapsed() >= health_check {
             last_check = Instant::now();
             server.check_idle();
         }
@@ -87,6 +88,18 @@ impl Server {
         }
     }
 
+    /// How long the actor sleeps if nothing happens: `recovery.check_interval`, the net under the
+    /// events.
+    fn net(&self) -> Duration {
+        let pool = &self.config().pool;
+        let net = self.config().recovery.check_interval;
+        if pool.max_age.is_some() || pool.max_calls.is_some() {
+            net.min(RECYCLE_LOOK)
+        } else {
+            net
+        }
+    }
+
     /// Applies the pool law; returns when to look again.
     fn balance(self: &Arc<Self>) -> Duration {
         let standing = self.standing().borrow().clone();
@@ -96,7 +109,7 @@ impl Server {
             let wanted = self.view(Era::Legacy).waiting > 0 || self.has_askers();
             return self.start(1, Opening::Probe, wanted, 1);
         }
-        let mut wait = TICK;
+        let mut wait = self.net();
         if standing.legacy == Some(true) || (standing.legacy.is_none() && era == config::Era::Auto)
         {
             let opening = match standing {
@@ -197,21 +210,19 @@ impl Server {
             .expect(room > 0, room > 0 || view.starting > 0);
         match decide(view, law, others) {
             Verdict::Start(count) => {
-                self.roster().surplus_since = None;
+                self.roster().surplus_since.remove(&era);
                 let count = count.min(most.saturating_sub(view.ready + view.starting));
                 let wanted = view.waiting > 0 || self.has_askers();
                 self.start(count, opening, wanted, self.shared().start_cap)
             }
-            Verdict::Surplus(_) => {
-                self.shrink(era);
-                TICK
-            }
+            Verdict::Surplus(_) => self.shrink(era),
             Verdict::Keep => {
+                self.roster().surplus_since.remove(&era);
                 // A full house with the wrong era: an idle worker of the other one makes room.
                 if view.ready + view.starting == 0 && view.waiting > 0 && others > 0 {
                     self.make_room(era);
                 }
-                TICK
+                self.net()
             }
         }
     }
@@ -244,7 +255,7 @@ impl Server {
         {
             let mut roster = self.roster();
             if roster.starting.len() >= cap {
-                return TICK;
+                return self.net();
             }
             let wait = roster.restart.wait(now, wanted);
             if wait > Duration::ZERO {
@@ -267,23 +278,23 @@ impl Server {
         for id in begun {
             tokio::spawn(start::run(Arc::clone(self), id, opening));
         }
-        TICK
+        self.net()
     }
 
-    /// Ends one idle worker when there have been too many for a while.
-    fn shrink(&self, era: Era) {
+    /// Ends one idle worker when there have been too many for a while; returns when to look again.
+    fn shrink(&self, era: Era) -> Duration {
         let now = Instant::now();
-        let due = {
+        let left = {
             let mut roster = self.roster();
-            let since = *roster.surplus_since.get_or_insert(now);
-            let due = now.duration_since(since) >= SURPLUS;
-            if due {
-                roster.surplus_since = None;
+            let since = *roster.surplus_since.entry(era).or_insert(now);
+            let left = SURPLUS.saturating_sub(now.duration_since(since));
+            if left.is_zero() {
+                roster.surplus_since.remove(&era);
             }
-            due
+            left
         };
-        if !due {
-            return;
+        if !left.is_zero() {
+            return left;
         }
         let idle = self
             .lane(era)
@@ -294,6 +305,8 @@ impl Server {
         if let Some(member) = idle {
             self.retire(member.id());
         }
+        // Its end wakes the actor, for the next one.
+        self.net()
     }
 
     /// Replaces a worker that is old or has served enough, one at a time and its successor first.
