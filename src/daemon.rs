@@ -27,6 +27,7 @@ use crate::exit;
 use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
+use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::observe::status;
 use crate::sys;
@@ -153,8 +154,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if let Err(error) = scratch::sweep(&scratch_root) {
         log::warn!("scratch directories of an earlier life are left behind: {error}");
     }
-    let admin =
-        admin::server::bind(&config.admin.socket).map_err(|e| DaemonError::Admin(chain(&e)))?;
+    let admin = admin::server::bind(&config.admin.socket)
+        .map_err(|e| DaemonError::Admin(causes::one_line(&e)))?;
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
@@ -311,16 +312,4 @@ fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
     socket.set_reuseaddr(true).map_err(failed)?;
     socket.bind(address).map_err(failed)?;
     socket.listen(4096).map_err(failed)
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

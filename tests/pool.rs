@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mainstay::broker::snapshot::ServerStatus;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use support::daemon::{Daemon, chaos, signal};
+use support::daemon::{Daemon, chaos, signal, until};
 use support::mcp::{self, Session, modern_call};
 
 fn daemon(arguments: &[&str], server: &str) -> Daemon {
@@ -215,6 +215,36 @@ fn a_full_house_refuses_a_session_and_says_when_to_return() {
     );
     assert_eq!(first.delete(), 200);
     assert_eq!(count(&Session::open(&daemon)), "1");
+}
+
+#[test]
+fn a_full_house_takes_back_the_worker_of_the_session_idle_for_longest() {
+    // Most clients never say that they are done.
+    let daemon = daemon(
+        &[],
+        "state = \"session\"\npool = { min_size = 1, max_size = 2 }\n[sessions]\nidle_timeout = \"1s\"\n",
+    );
+    let gone = Session::open(&daemon);
+    let listening = Session::open(&daemon);
+    let stream = listening.get(None);
+    let late = until("the session that nobody uses makes room", || {
+        let hello = mcp::initialize(mcp::LATEST).to_string();
+        let answer = mcp::post(daemon.address(), "/mcp", &[], &hello);
+        answer.header("mcp-session-id").map(ToOwned::to_owned)
+    });
+    assert!(
+        daemon.log().contains("all workers belong to sessions"),
+        "it was not swept by its age alone: {}",
+        daemon.log()
+    );
+    assert_eq!(gone.delete(), 404);
+    assert_eq!(
+        count(&listening),
+        "1",
+        "a session that is listened to stays"
+    );
+    assert!(!late.is_empty());
+    drop(stream);
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Sessions {
             table
                 .values()
                 .filter(|s| s.server().name() == server && s.own_lane().is_some())
-                .filter(|s| s.is_stale(RECLAIM))
+                .filter(|s| s.is_stale(RECLAIM.min(self.idle_timeout)))
                 .max_by_key(|s| s.idle())
                 .map(Arc::clone)
         };

@@ -15,6 +15,7 @@ use super::server::{LastFailure, Server};
 use super::stats::bump;
 use crate::config::Program;
 use crate::mcp::era::Era;
+use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::policy::refusal::Refusal;
 use crate::worker::actor::{self, Bounds, End, Life};
@@ -71,22 +72,11 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
         stop_grace: config.stop_grace,
     };
     bump(&server.stats().starts);
-    let (worker, life) = actor::start(id, &spec, scratch, bounds).map_err(|e| chain(&e))?;
+    let (worker, life) =
+        actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
     let member = Member::new(worker, server, Instant::now());
     server.roster().members.insert(id, Arc::clone(&member));
     Ok((member, life))
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 async fn live(

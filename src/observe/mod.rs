@@ -2,6 +2,7 @@
 //! reads [`crate::broker::snapshot`], which is plain data, and knows nothing else of the crate:
 //! not who counts, not how a page travels.
 
+pub mod causes;
 pub mod durations;
 pub mod escape;
 pub mod event;
