@@ -588,34 +588,6 @@ fn a_subscription_hears_every_worker_of_the_pool() {
 }
 
 #[test]
-fn a_request_state_returns_to_the_worker_that_made_it() {
-    let daemon = Daemon::ready(&format!(
-        "[servers.a]\n{}era = \"modern\"\npool = {{ min_size = 3, max_size = 3 }}\n",
-        chaos(&["--era", "modern"])
-    ));
-    daemon.until("three workers are ready", |s| s.ready == 3);
-    let mut asked = Vec::new();
-    for id in 0..9 {
-        let answer =
-            modern_call(daemon.address(), &json!(id), "ask_elicitation", &json!({})).json();
-        assert_eq!(answer["result"]["resultType"], "input_required", "{answer}");
-        asked.push(answer["result"]["requestState"].clone());
-    }
-    for state in asked {
-        let params = json!({
-            "name": "ask_elicitation", "arguments": {}, "requestState": state,
-            "inputResponses": {"ask": {"action": "accept"}},
-        });
-        let answer = modern(daemon.address(), &json!(99), "tools/call", &params);
-        assert_eq!(answer.status, 200);
-        assert_eq!(
-            mcp::text(&answer.json()),
-            json!({"action": "accept"}).to_string()
-        );
-    }
-}
-
-#[test]
 fn a_legacy_only_server_makes_the_client_fall_back() {
     let daemon = daemon(&["--era", "legacy"]);
     for (method, params) in [
