@@ -98,3 +98,34 @@ fn updates_of_a_resource_reach_its_subscribers_across_the_death_of_a_worker() {
         "{heard}"
     );
 }
+
+#[test]
+fn a_session_has_room_for_many_subscriptions_but_not_for_any_number() {
+    let daemon = Daemon::ready(&format!(
+        "[servers.a]\n{}era = \"legacy\"\nstate = \"shared\"\n",
+        chaos(&[])
+    ));
+    let session = Session::open(&daemon);
+    let subscribe = |n: usize| {
+        let uri = json!({"uri": format!("chaos://{n}/{}", "x".repeat(50_000))});
+        mcp::response(session.request(&json!(n), "resources/subscribe", &uri))
+    };
+    for n in 0..5 {
+        assert_eq!(subscribe(n)["result"], json!({}));
+    }
+    let refused = subscribe(5);
+    assert_eq!(
+        refused["error"]["data"]["reason"], "overloaded",
+        "{refused}"
+    );
+    assert_eq!(
+        subscribe(4)["result"],
+        json!({}),
+        "one that is there is no new one"
+    );
+    // Ending one makes room again.
+    let uri = json!({"uri": format!("chaos://0/{}", "x".repeat(50_000))});
+    let ended = mcp::response(session.request(&json!(0), "resources/unsubscribe", &uri));
+    assert_eq!(ended["result"], json!({}));
+    assert_eq!(subscribe(5)["result"], json!({}));
+}

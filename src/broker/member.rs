@@ -64,6 +64,8 @@ pub enum Phase {
     Ready,
     /// Finishes its calls, takes no new ones.
     Draining,
+    /// The process has ended; what it left behind is being cleaned up.
+    Gone,
 }
 
 /// How long a cancelled call keeps its place: most workers answer a cancel, some never do.
@@ -157,7 +159,8 @@ impl Member {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Starting,
             1 => Phase::Ready,
-            _ => Phase::Draining,
+            2 => Phase::Draining,
+            _ => Phase::Gone,
         }
     }
 
@@ -384,6 +387,7 @@ impl Member {
             _ if self.worker.is_stopping() => "stopping",
             Phase::Starting => "starting",
             Phase::Draining => "draining",
+            Phase::Gone => "gone",
             Phase::Ready if in_flight > 0 => "busy",
             Phase::Ready => "ready",
         };

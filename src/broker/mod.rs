@@ -14,6 +14,7 @@ pub mod lane;
 pub mod listen;
 pub mod member;
 pub mod open;
+mod outage;
 mod rebind;
 pub mod refused;
 mod route;

@@ -68,6 +68,8 @@ impl Abilities {
 const FINISHED_STREAMS: usize = 16;
 /// Requests of workers that wait for one client.
 const ASKED: usize = 256;
+/// Subscriptions of one session, added up.
+const SUBSCRIPTION_BYTES: usize = 256 * 1024;
 /// A session whose client never said `initialized` is not kept long.
 const HANDSHAKE: Duration = Duration::from_secs(60);
 
@@ -306,9 +308,19 @@ impl Session {
         self.state().level.clone()
     }
 
-    /// Remembers a subscription, raw JSON of the uri; false if it was there.
+    /// Remembers a subscription, raw JSON of the uri; false if the session has too many.
+    #[must_use]
     pub fn subscribe(&self, uri: &str) -> bool {
-        self.state().subscriptions.insert(uri.to_owned())
+        let mut state = self.state();
+        if state.subscriptions.contains(uri) {
+            return true;
+        }
+        let bytes: usize = state.subscriptions.iter().map(String::len).sum();
+        let fits = bytes + uri.len() <= SUBSCRIPTION_BYTES;
+        if fits {
+            state.subscriptions.insert(uri.to_owned());
+        }
+        fits
     }
 
     /// Forgets a subscription.

@@ -5,27 +5,27 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handshake::{self, Failed, Opened, Opening};
 use super::member::{Locked, Member, Phase};
+use super::outage::{self, Fault};
 use super::rebind;
 use super::route::Router;
-use super::server::{LastFailure, Server};
+use super::server::Server;
 use super::stats::bump;
 use crate::config::Program;
 use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::policy::refusal::Refusal;
 use crate::worker::actor::{self, Bounds, End, Life};
 use crate::worker::command::{LaunchSpec, environment};
 use crate::worker::scratch::Scratch;
 
 /// A ready worker that lived this long was no failed start, whatever ended it.
-const SETTLED: std::time::Duration = std::time::Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_secs(10);
 
-/// Runs one worker to its end. `replaces` names the worker it is the successor of.
+/// Runs one worker to its end.
 pub(super) async fn run(server: Arc<Server>, id: u64, opening: Opening) {
     let started = Instant::now();
     match launch(&server, id) {
@@ -38,7 +38,11 @@ pub(super) async fn run(server: Arc<Server>, id: u64, opening: Opening) {
             });
             live(&server, member, life, opening, started).await;
         }
-        Err(what) => failed(&server, what, Vec::new()),
+        Err(what) => {
+            let fault = Fault::Start(what);
+            outage::pace(&server, &fault);
+            outage::report(&server, fault, Vec::new());
+        }
     }
     server.roster().starting.remove(&id);
     server.pressure().notify_one();
@@ -89,25 +93,28 @@ async fn live(
     let router = Router(Arc::clone(&member));
     let run = async move { life.run(&router).await };
     tokio::pin!(run);
-    let opened = tokio::select! {
-        opened = handshake::open(&member, opening, server.config().start_timeout) => opened,
-        end = &mut run => {
-            finish(server, &member, &end, None);
-            return;
-        }
+    let early = tokio::select! {
+        opened = handshake::open(&member, opening, server.config().start_timeout) => Err(opened),
+        ended = &mut run => Ok(ended),
     };
-    let refused = match opened {
-        Ok(opened) => {
+    let (refused, (end, remains)) = match early {
+        Ok(ended) => (None, ended),
+        Err(Ok(opened)) => {
             admit(server, &member, opened, started);
-            None
+            (None, run.await)
         }
-        Err(failure) => {
+        Err(Err(failure)) => {
             member.worker.kill();
-            Some(failure)
+            (Some(failure), run.await)
         }
     };
-    let end = run.await;
-    finish(server, &member, &end, refused);
+    let fault = release(server, &member, &end, refused);
+    // Whoever waits for this worker knows; its last words may take a moment.
+    remains.clean_up().await;
+    if let Some(fault) = fault {
+        outage::report(server, fault, member.worker.tail.lines());
+    }
+    server.roster().members.remove(&member.id());
 }
 
 /// The worker is ready: what it told is remembered, and it goes where it is needed.
@@ -178,69 +185,16 @@ fn admit(server: &Arc<Server>, member: &Arc<Member>, opened: Opened, started: In
     server.pressure().notify_one();
 }
 
-fn failed(server: &Arc<Server>, what: String, stderr: Vec<String>) {
-    let now = Instant::now();
-    let serving = server.is_serving();
-    let (in_a_row, is_down, retry, newly_down) = {
-        let mut roster = server.roster();
-        roster.restart.failed(now, jitter());
-        roster.last_failure = Some(LastFailure {
-            at: now,
-            what: what.clone(),
-            stderr: stderr.clone(),
-        });
-        let newly = !serving && roster.down_since.is_none();
-        if newly {
-            roster.down_since = Some(now);
-        }
-        (
-            roster.restart.failures(),
-            roster.restart.is_down(),
-            roster.restart.wait(now, false),
-            newly,
-        )
-    };
-    if newly_down {
-        emit(&Event::ServerDown {
-            server: server.name().to_owned(),
-            reason: what.clone(),
-            retry_in: Some(retry),
-        });
-    }
-    if !serving && is_down {
-        let said = if stderr.is_empty() {
-            String::new()
-        } else {
-            format!("; its last words: {}", stderr.join(" | "))
-        };
-        let refusal = Refusal::overloaded(
-            format!(
-                "server {} has no worker: the last one {what} ({in_a_row} failures in a row){said}",
-                server.name()
-            ),
-            retry,
-        );
-        server.standing().send_modify(|s| {
-            s.failures += 1;
-            s.down = Some(refusal.clone());
-        });
-        server.lane(Era::Legacy).refuse_waiters(&refusal);
-        server.lane(Era::Modern).refuse_waiters(&refusal);
-    }
-}
-
-/// Half of a second of a clock's nanoseconds is random enough to spread restarts.
-fn jitter() -> f64 {
-    let mut bytes = [0u8; 1];
-    // Without randomness restarts are merely not spread.
-    let _ = getrandom::fill(&mut bytes);
-    f64::from(bytes[0]) / 255.0
-}
-
 /// The process is gone: its calls get their outcome, its place is freed, its session another.
-fn finish(server: &Arc<Server>, member: &Arc<Member>, end: &End, refused: Option<Failed>) {
+/// Returns what was wrong with its end, if anything.
+fn release(
+    server: &Arc<Server>,
+    member: &Arc<Member>,
+    end: &End,
+    refused: Option<Failed>,
+) -> Option<Fault> {
     let was = member.phase();
-    member.enter(Phase::Draining);
+    member.enter(Phase::Gone);
     server.lane(Era::Legacy).remove(member.id());
     server.lane(Era::Modern).remove(member.id());
     let session = member.session();
@@ -248,13 +202,28 @@ fn finish(server: &Arc<Server>, member: &Arc<Member>, end: &End, refused: Option
         lane.remove(member.id());
     }
     let lost = member.ended(&end.what);
+    let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
+    let fault = match &refused {
+        _ if era_refused => None,
+        Some(failure) => Some(Fault::Start(failure.what().to_owned())),
+        None if end.asked => None,
+        None if was == Phase::Starting => {
+            Some(Fault::Start(format!("{} before it was ready", end.what)))
+        }
+        None if member.has_answered() || member.age() > SETTLED => {
+            Some(Fault::Death(end.what.clone()))
+        }
+        None => Some(Fault::Start(end.what.clone())),
+    };
     {
         let mut roster = server.roster();
-        roster.members.remove(&member.id());
         roster.starting.remove(&member.id());
         if roster.replacing == Some(member.id()) {
             roster.replacing = None;
         }
+    }
+    if let Some(fault) = &fault {
+        outage::pace(server, fault);
     }
     emit(&Event::WorkerExited {
         server: server.name().to_owned(),
@@ -264,39 +233,12 @@ fn finish(server: &Arc<Server>, member: &Arc<Member>, end: &End, refused: Option
         what: end.what.clone(),
         in_flight: lost,
     });
-    let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
-    if let Some(failure) = refused.filter(|_| !era_refused) {
-        bump(&server.stats().deaths);
-        failed(
-            server,
-            failure.what().to_owned(),
-            member.worker.tail.lines(),
-        );
-    } else if !end.asked && !era_refused {
-        bump(&server.stats().deaths);
-        let early = was == Phase::Starting || !(member.has_answered() || member.age() > SETTLED);
-        let when = if was == Phase::Starting {
-            " before it was ready"
-        } else {
-            ""
-        };
-        let what = format!("{}{when}", end.what);
-        if early {
-            failed(server, what, member.worker.tail.lines());
-        } else {
-            let mut roster = server.roster();
-            roster.restart.succeeded();
-            roster.last_failure = Some(LastFailure {
-                at: Instant::now(),
-                what,
-                stderr: member.worker.tail.lines(),
-            });
-        }
-    }
     if let Some(session) = session.filter(|s| !s.has_ended()) {
         tokio::spawn(rebind::run(Arc::clone(server), session));
     }
     rebind::resubscribe(server);
+    server.pressure().notify_one();
+    fault
 }
 
 impl Server {
@@ -322,7 +264,7 @@ impl Server {
         self.lane(Era::Modern).remove(id);
         tokio::spawn(async move {
             while member.leases() > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
             member.worker.stop();
         });

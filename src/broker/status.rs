@@ -1,5 +1,6 @@
 //! One server as the views see it: numbers and the last failure, read from short locks.
 
+use super::member::Phase;
 use super::server::Server;
 use super::snapshot::{Failure, Health, ServerStatus};
 use crate::mcp::era::Era;
@@ -12,7 +13,8 @@ impl Server {
         let now = Instant::now();
         let (members, starting, failure, in_a_row, wait, reason_down) = {
             let roster = self.roster();
-            let members: Vec<_> = roster.members.values().cloned().collect();
+            let living = roster.members.values().filter(|m| m.phase() != Phase::Gone);
+            let members: Vec<_> = living.cloned().collect();
             (
                 members,
                 roster.starting.len(),

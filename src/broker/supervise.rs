@@ -193,7 +193,8 @@ impl Server {
                 .keys()
                 .filter(|id| !roster.members.contains_key(id))
                 .count();
-            roster.members.len() + waiting_to_be_started
+            let living = roster.members.values().filter(|m| m.phase() != Phase::Gone);
+            living.count() + waiting_to_be_started
         };
         // One worker holds the state of all; a server whose processes are locked to one era needs
         // one for each.

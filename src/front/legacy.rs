@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -293,7 +293,14 @@ fn session_state(
             (!own && logs(server)).then(empty)
         }
         "resources/subscribe" => {
-            session.subscribe(params.uri?.get());
+            if !session.subscribe(params.uri?.get()) {
+                let refusal = Refusal::overloaded(
+                    "this session has too many subscriptions; end some first",
+                    Duration::from_secs(60),
+                );
+                server.stats().refused(&refusal);
+                return Some(answer::json(refused::error(id.get().as_bytes(), &refusal)));
+            }
             if !own {
                 *prefer = server.home().map(|m| m.id());
             }

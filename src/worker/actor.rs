@@ -142,9 +142,10 @@ pub fn start(
 const STDERR_REST: Duration = Duration::from_millis(500);
 
 impl Life {
-    /// Reads frames until the process is gone, then cleans up after it: leftover processes,
-    /// stderr, scratch directory. Answers written before the end are delivered first.
-    pub async fn run(mut self, inbox: &dyn Inbox) -> End {
+    /// Reads frames until the process is gone. Answers written before the end are delivered
+    /// first; what the process leaves behind is the caller's to clean up, after whoever waits for
+    /// the worker has been told.
+    pub async fn run(mut self, inbox: &dyn Inbox) -> (End, Remains) {
         let mut frames = FrameReader::new(self.bounds.max_message_bytes);
         let mut eof = false;
         let mut stage = Stage::Running;
@@ -181,11 +182,16 @@ impl Life {
         }
         let asked = worker.is_stopping();
         worker.stdin.close();
-        self.clean_up().await;
-        End {
+        let end = End {
             what: process::describe(status),
             asked,
-        }
+        };
+        let remains = Remains {
+            worker: Arc::clone(&worker),
+            stderr: self.stderr,
+            scratch: self.scratch,
+        };
+        (end, remains)
     }
 
     /// Reads all that is there; true at the end of the stream. A reset is an end: the worker died
@@ -244,8 +250,21 @@ impl Life {
             );
         }
     }
+}
 
-    async fn clean_up(self) {
+/// What a process that has ended leaves behind.
+#[derive(Debug)]
+#[must_use]
+pub struct Remains {
+    worker: Arc<Worker>,
+    stderr: JoinHandle<()>,
+    scratch: Scratch,
+}
+
+impl Remains {
+    /// Kills leftover processes, reads the rest of stderr for a moment, removes the scratch
+    /// directory.
+    pub async fn clean_up(self) {
         let pid = self.worker.pid;
         let found = tokio::task::spawn_blocking(move || process::kill_leftovers(pid)).await;
         if let Ok(count @ 1..) = found {

@@ -1,0 +1,96 @@
+//! What the unasked end of a worker means for its server: the pace of restarts at once, and, when
+//! its last words are known, what operators and waiting callers are told.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::server::{LastFailure, Server};
+use super::stats::bump;
+use crate::mcp::era::Era;
+use crate::observe::event::{Event, emit};
+use crate::policy::refusal::Refusal;
+
+/// How a worker failed, in words that follow "the worker".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It never did any good: starting another at once would be no better.
+    Start(String),
+    /// It died after it had served.
+    Death(String),
+}
+
+/// Counts the failure and lets it slow down the next start, or not.
+pub(super) fn pace(server: &Arc<Server>, fault: &Fault) {
+    bump(&server.stats().deaths);
+    let mut roster = server.roster();
+    match fault {
+        Fault::Start(_) => roster.restart.failed(Instant::now(), jitter()),
+        Fault::Death(_) => roster.restart.succeeded(),
+    }
+}
+
+/// Tells the failure to whom it concerns. Callers that wait are refused once the outage is no
+/// short one.
+pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
+    let now = Instant::now();
+    let (what, early) = match fault {
+        Fault::Start(what) => (what, true),
+        Fault::Death(what) => (what, false),
+    };
+    let serving = server.is_serving();
+    let (in_a_row, is_down, retry, newly_down) = {
+        let mut roster = server.roster();
+        roster.last_failure = Some(LastFailure {
+            at: now,
+            what: what.clone(),
+            stderr: stderr.clone(),
+        });
+        let newly = early && !serving && roster.down_since.is_none();
+        if newly {
+            roster.down_since = Some(now);
+        }
+        let restart = &roster.restart;
+        (
+            restart.failures(),
+            restart.is_down(),
+            restart.wait(now, false),
+            newly,
+        )
+    };
+    if newly_down {
+        emit(&Event::ServerDown {
+            server: server.name().to_owned(),
+            reason: what.clone(),
+            retry_in: Some(retry),
+        });
+    }
+    if serving || !is_down {
+        return;
+    }
+    let said = if stderr.is_empty() {
+        String::new()
+    } else {
+        format!("; its last words: {}", stderr.join(" | "))
+    };
+    let refusal = Refusal::overloaded(
+        format!(
+            "server {} has no worker: the last one {what} ({in_a_row} failures in a row){said}",
+            server.name()
+        ),
+        retry,
+    );
+    server.standing().send_modify(|s| {
+        s.failures += 1;
+        s.down = Some(refusal.clone());
+    });
+    server.lane(Era::Legacy).refuse_waiters(&refusal);
+    server.lane(Era::Modern).refuse_waiters(&refusal);
+}
+
+/// A number in 0.0..=1.0 that spreads restarts.
+fn jitter() -> f64 {
+    let mut bytes = [0u8; 1];
+    // Without randomness restarts are merely not spread.
+    let _ = getrandom::fill(&mut bytes);
+    f64::from(bytes[0]) / 255.0
+}
