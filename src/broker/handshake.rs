@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::calls::Reply;
-use super::member::{Locked, Member};
+use super::member::{Locked, Member, NoAnswer};
 use crate::mcp::era::MODERN;
 use crate::mcp::message;
 
@@ -63,6 +63,8 @@ pub struct Opened {
 pub enum Failed {
     /// It answered, and the answer was no: it does not speak this era.
     Refused(String),
+    /// It lives and says nothing.
+    Silent(String),
     /// It did not answer properly.
     Broken(String),
 }
@@ -72,7 +74,7 @@ impl Failed {
     #[must_use]
     pub fn what(&self) -> &str {
         match self {
-            Self::Refused(what) | Self::Broken(what) => what,
+            Self::Refused(what) | Self::Silent(what) | Self::Broken(what) => what,
         }
     }
 }
@@ -125,9 +127,10 @@ pub async fn open(
 }
 
 async fn probe(member: &Arc<Member>, patience: Duration) -> Result<Opened, Failed> {
-    match discover(member, patience).await {
+    // Half of the time: a server that ignores what it does not know still has to be initialised.
+    match discover(member, patience / 2).await {
         Err(Failed::Broken(what)) => Err(Failed::Broken(what)),
-        Err(Failed::Refused(_)) => {
+        Err(Failed::Refused(_) | Failed::Silent(_)) => {
             let result = initialize(member, patience).await?;
             Ok(Opened {
                 locked: Locked::Legacy,
@@ -144,12 +147,12 @@ async fn probe(member: &Arc<Member>, patience: Duration) -> Result<Opened, Faile
                 legacy: None,
                 modern: Some(true),
             }),
-            Err(broken @ Failed::Broken(_)) => Err(broken),
+            Err(failed @ (Failed::Silent(_) | Failed::Broken(_))) => Err(failed),
             Ok(result) => {
                 let locked = match discover(member, patience).await {
                     Ok(()) => Locked::Mixed,
                     Err(Failed::Refused(_)) => Locked::Legacy,
-                    Err(broken @ Failed::Broken(_)) => return Err(broken),
+                    Err(failed @ (Failed::Silent(_) | Failed::Broken(_))) => return Err(failed),
                 };
                 Ok(Opened {
                     locked,
@@ -173,7 +176,7 @@ async fn initialize(member: &Arc<Member>, patience: Duration) -> Result<Bytes, F
             "it refused initialize: {}",
             String::from_utf8_lossy(&error)
         ))),
-        Err(what) => Err(Failed::Broken(format!("initialize: {what}"))),
+        Err(no) => Err(no.into_failed("initialize")),
     }
 }
 
@@ -194,15 +197,25 @@ async fn discover(member: &Arc<Member>, patience: Duration) -> Result<(), Failed
             "it refused server/discover: {}",
             String::from_utf8_lossy(&error)
         ))),
-        Err(what) => Err(Failed::Broken(format!("server/discover: {what}"))),
+        Err(no) => Err(no.into_failed("server/discover")),
+    }
+}
+
+impl NoAnswer {
+    fn into_failed(self, asked: &str) -> Failed {
+        let what = format!("{asked}: {self}");
+        match self {
+            Self::Silent(_) => Failed::Silent(what),
+            Self::Ended | Self::Unreadable => Failed::Broken(what),
+        }
     }
 }
 
 /// Whether the worker answers at all: any reply, even an error, proves life.
 ///
 /// # Errors
-/// In words, if it did not.
-pub async fn is_alive(member: &Arc<Member>, patience: Duration) -> Result<(), String> {
+/// It did not.
+pub async fn is_alive(member: &Arc<Member>, patience: Duration) -> Result<(), NoAnswer> {
     let build = |id| match member.locked() {
         Locked::Modern => message::discover(id),
         Locked::Legacy | Locked::Mixed | Locked::Fresh => message::request(id, "ping"),

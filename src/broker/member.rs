@@ -68,6 +68,20 @@ pub enum Phase {
     Gone,
 }
 
+/// Why the daemon got no answer of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// The time was over.
+    #[error("it did not answer within {} s", .0.as_secs_f32())]
+    Silent(Duration),
+    /// The process ended.
+    #[error("it ended before it answered")]
+    Ended,
+    /// What should have been asked is no request.
+    #[error("the request cannot be read")]
+    Unreadable,
+}
+
 /// How long a cancelled call keeps its place: most workers answer a cancel, some never do.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
@@ -312,28 +326,24 @@ impl Member {
         }
     }
 
-    /// A request of the daemon's own; `build` gets the id to use. `Err` in words if the worker
-    /// ended or did not answer in time.
+    /// A request of the daemon's own; `build` gets the id to use.
     pub(super) async fn ask(
         &self,
         build: impl FnOnce(u64) -> String,
         patience: Duration,
-    ) -> Result<Reply, String> {
+    ) -> Result<Reply, NoAnswer> {
         let (answer, answered) = oneshot::channel();
         let wire = self
             .calls()
             .insert(Entry::Own(answer))
-            .map_err(|_| "it has ended".to_owned())?;
+            .map_err(|_| NoAnswer::Ended)?;
         self.tell(&build(wire));
         match tokio::time::timeout(patience, answered).await {
             Ok(Ok(reply)) => Ok(reply),
-            Ok(Err(_)) => Err("it ended before it answered".to_owned()),
+            Ok(Err(_)) => Err(NoAnswer::Ended),
             Err(_) => {
                 self.calls().remove(wire);
-                Err(format!(
-                    "it did not answer within {} s",
-                    patience.as_secs_f32()
-                ))
+                Err(NoAnswer::Silent(patience))
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::calls::Reply;
-use super::member::{Locked, Member};
+use super::member::{Locked, Member, NoAnswer};
 use super::open;
 use super::server::Server;
 use super::session::Session;
@@ -61,9 +61,9 @@ pub(super) async fn bind(
                 }
                 return Ok((member, reply));
             }
-            Err(what) => {
+            Err(no) => {
                 member.worker.kill();
-                last = what;
+                last = no.to_string();
             }
         }
     }
@@ -81,9 +81,9 @@ pub(super) async fn ask_as_client(
     member: &Arc<Member>,
     request: &Bytes,
     patience: Duration,
-) -> Result<Reply, String> {
+) -> Result<Reply, NoAnswer> {
     let Ok(Message::Request { id, .. }) = envelope::parse(request) else {
-        return Err("the request cannot be read".to_owned());
+        return Err(NoAnswer::Unreadable);
     };
     let range = range_of(request, id);
     let build = |wire: u64| {

@@ -100,7 +100,7 @@ async fn live(
     let (refused, (end, remains)) = match early {
         Ok(ended) => (None, ended),
         Err(Ok(opened)) => {
-            admit(server, &member, opened, started);
+            admit(server, &member, opening, opened, started);
             (None, run.await)
         }
         Err(Err(failure)) => {
@@ -118,15 +118,23 @@ async fn live(
 }
 
 /// The worker is ready: what it told is remembered, and it goes where it is needed.
-fn admit(server: &Arc<Server>, member: &Arc<Member>, opened: Opened, started: Instant) {
+fn admit(
+    server: &Arc<Server>,
+    member: &Arc<Member>,
+    opening: Opening,
+    opened: Opened,
+    started: Instant,
+) {
     let era_was_open = {
         let now = server.standing().borrow();
         now.legacy.is_none() || now.modern.is_none()
     };
     member.lock_to(opened.locked);
     server.standing().send_modify(|s| {
+        // A worker was initialised before anything was known because probing had failed.
+        let unprobed = opening == Opening::Legacy && s.legacy.is_none() && s.modern.is_none();
+        s.modern = s.modern.or(opened.modern).or(unprobed.then_some(false));
         s.legacy = s.legacy.or(opened.legacy);
-        s.modern = s.modern.or(opened.modern);
         s.mixed |= opened.locked == Locked::Mixed;
         s.down = None;
     });

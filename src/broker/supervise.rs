@@ -18,6 +18,8 @@ use crate::policy::refusal::Refusal;
 
 /// Ages and numbers of calls are no events: how often they are looked at.
 const RECYCLE_LOOK: Duration = Duration::from_secs(1);
+/// Every so many failed starts of a server of unknown era, one is not probed but initialised.
+const PROBES_IN_A_ROW: u32 = 3;
 /// Workers beyond what is needed are kept this long.
 const SURPLUS: Duration = Duration::from_secs(60);
 
@@ -105,9 +107,15 @@ impl Server {
         let standing = self.standing().borrow().clone();
         let era = self.config().era;
         if era == config::Era::Auto && standing.legacy.is_none() && standing.modern.is_none() {
-            // Nothing is known: one worker finds out.
+            // Nothing is known: one worker finds out. Should the question itself be what kills
+            // it, now and then one is only initialised.
+            let failures = self.roster().restart.failures();
+            let opening = match failures % PROBES_IN_A_ROW {
+                n if n == PROBES_IN_A_ROW - 1 => Opening::Legacy,
+                _ => Opening::Probe,
+            };
             let wanted = self.view(Era::Legacy).waiting > 0 || self.has_askers();
-            return self.start(1, Opening::Probe, wanted, 1);
+            return self.start(1, opening, wanted, 1);
         }
         let mut wait = self.net();
         if standing.legacy == Some(true) || (standing.legacy.is_none() && era == config::Era::Auto)

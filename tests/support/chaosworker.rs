@@ -6,7 +6,8 @@
 //! the Python SDK 2), `--start-delay MS`, `--start-cpu MS`, `--die-at-start CODE`, `--never-answer`,
 //! `--banner`, `--junk-start N`, `--ignore eof,int,term`, `--ignore-cancel`, `--serial` (one call at a
 //! time), `--fork-child` (a child that holds stdout and stderr), `--fork-child-group` (the same in a
-//! process group of its own), `--reject-reinit`, `--log FILE` (one JSON line per executed call,
+//! process group of its own), `--reject-reinit`, `--silent-discover` and
+//! `--die-on-discover` (what old servers do with an unknown first request), `--log FILE` (one JSON line per executed call,
 //! cancellation and `initialize`: the effects ledger).
 //!
 //! The methods `bytes/result` and `bytes/error` answer with the very bytes of their `params`.
@@ -427,6 +428,12 @@ impl Worker {
 
     fn request(self: &Arc<Self>, method: &str, id: Value, params: Value) {
         let version = params["_meta"][VERSION_KEY].as_str();
+        if method == "server/discover" && self.options.has("--silent-discover") {
+            return;
+        }
+        if method == "server/discover" && self.options.has("--die-on-discover") {
+            std::process::exit(3);
+        }
         let looks_modern = version.is_some() || method == "server/discover";
         let era = {
             let mut era = locked(&self.era);
