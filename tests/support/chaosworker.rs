@@ -432,7 +432,7 @@ impl Worker {
             return;
         }
         if method == "server/discover" && self.options.has("--die-on-discover") {
-            std::process::exit(3);
+            die(3);
         }
         let looks_modern = version.is_some() || method == "server/discover";
         let era = {
