@@ -244,6 +244,12 @@ fn a_kill_in_the_middle_of_a_call_is_told_and_the_next_call_works() {
     });
     assert_eq!(modern.status, 200);
     assert_lost(&modern.json());
+    // What the dead ones had on disk goes with them, not with the daemon.
+    let root = daemon.dir().join("state/scratch");
+    until("only the living worker has a scratch directory", || {
+        let left = std::fs::read_dir(&root).unwrap().count();
+        (left == daemon.server().workers.len()).then_some(())
+    });
 }
 
 #[test]

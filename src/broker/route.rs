@@ -2,6 +2,7 @@
 //! everything else to whoever it can be attributed to. What cannot be attributed is dropped and
 //! counted, never broadcast: that would leak between clients.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -191,8 +192,10 @@ impl Router {
             Outcome::Result(_) => None,
             Outcome::Error(error) => Some(envelope::error_code(error).unwrap_or_default()),
         };
-        call.stream
+        let lost = call
+            .stream
             .finish(splice(line, &mut [edit], false).into(), error);
+        self.0.stats.unrouted.fetch_add(lost, Ordering::Relaxed);
     }
 
     fn notification(&self, line: &[u8], method: &str, params: Option<Params<'_>>) {

@@ -324,8 +324,8 @@ impl Session {
     }
 
     /// Forgets a subscription.
-    pub fn unsubscribe(&self, uri: &str) -> bool {
-        self.state().subscriptions.remove(uri)
+    pub fn unsubscribe(&self, uri: &str) {
+        self.state().subscriptions.remove(uri);
     }
 
     /// Whether the client subscribed to this uri (raw JSON).

@@ -109,7 +109,8 @@ pub struct Counters {
     pub junk_lines: u64,
     /// Frames dropped because they were larger than the limit.
     pub oversize_frames: u64,
-    /// Messages of workers that nobody could be given: late, unknown id, not attributable.
+    /// Messages of workers that nobody could be given: late, unknown id, not attributable, or
+    /// dropped because their reader was too slow.
     pub unrouted: u64,
 }
 

@@ -90,16 +90,17 @@ impl Stream {
         }
     }
 
-    /// Appends the answer, with its code if it is an error; nothing is taken after it.
-    pub fn finish(&self, data: Bytes, error: Option<i64>) {
-        self.append(data, Some(error));
+    /// Appends the answer, with its code if it is an error; nothing is taken after it. Returns how
+    /// many events were dropped for the bound before anybody had read them.
+    pub fn finish(&self, data: Bytes, error: Option<i64>) -> u64 {
+        self.append(data, Some(error))
     }
 
-    fn append(&self, data: Bytes, answer: Option<Option<i64>>) {
+    fn append(&self, data: Bytes, answer: Option<Option<i64>>) -> u64 {
         let mut guard = self.state();
         let state = &mut *guard;
         if state.closed || state.answer.is_some() {
-            return;
+            return 0;
         }
         state.last_seq += 1;
         state.bytes += data.len();
@@ -113,11 +114,12 @@ impl Stream {
                 state.lost += u64::from(seq > state.read_up_to);
             }
         }
-        let waker = state.waker.take();
+        let (waker, lost) = (state.waker.take(), state.lost);
         drop(guard);
         if let Some(waker) = waker {
             waker.wake();
         }
+        lost
     }
 
     /// Ends the stream without an answer.
@@ -172,12 +174,6 @@ impl Stream {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.state().bytes
-    }
-
-    /// Events dropped before anybody had read them.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
-        self.state().lost
     }
 
     /// The last event that was read, which is where a new reader goes on.
@@ -267,9 +263,9 @@ mod tests {
         for _ in 0..50 {
             stream.push(Bytes::from_static(&[b'x'; 10]));
         }
-        stream.finish(Bytes::from_static(&[b'y'; 500]), None);
+        let lost = stream.finish(Bytes::from_static(&[b'y'; 500]), None);
         assert_eq!(stream.bytes(), 500);
-        assert_eq!(stream.lost(), 50);
+        assert_eq!(lost, 50);
         let reader = stream.attach();
         assert_eq!(
             read(&stream, reader, 3).map(|(seq, _, last)| (seq, last)),
