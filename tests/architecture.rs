@@ -14,7 +14,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("policy", &[]),
     ("mcp", &[]),
     ("sys", &["exit"]),
-    ("config", &[]),
+    // Settings of a guard stand beside its rules.
+    ("config", &["policy"]),
     ("score", &["mcp"]),
     // The snapshot is plain data; the broker in turn reports events and counts durations.
     ("observe", &["broker::snapshot"]),

@@ -8,6 +8,7 @@
 pub mod affinity;
 pub mod calls;
 pub mod catalog;
+pub mod control;
 pub mod dispatch;
 pub mod handshake;
 pub mod lane;
@@ -15,6 +16,7 @@ pub mod listen;
 pub mod member;
 pub mod open;
 mod outage;
+pub mod principal;
 mod rebind;
 pub mod refused;
 mod route;

@@ -24,6 +24,7 @@ use crate::mcp::splice::{Edit, range_of, splice};
 use crate::observe::event::{Event, emit};
 use crate::policy::refusal::Refusal;
 use crate::worker::actor::Inbox;
+use crate::worker::loss::Loss;
 
 /// Reports of junk are this far apart.
 const JUNK_REPORT: Duration = Duration::from_secs(10);
@@ -56,6 +57,10 @@ impl Inbox for Router {
             Ok(Message::Response { id: None, .. }) => bump(&self.0.stats.unrouted),
             Err(_) => self.junk(line),
         }
+    }
+
+    fn lost(&self, id: u64, loss: Loss) {
+        let _ = (id, loss);
     }
 
     fn oversize(&self, head: &[u8]) {

@@ -90,12 +90,85 @@ pub struct ServerStatus {
     pub last_failure: Option<Failure>,
     /// The workers.
     pub workers: Vec<WorkerStatus>,
+    /// Its breakers: its own first, then those of tools that have one.
+    #[serde(default)]
+    pub breakers: Vec<BreakerStatus>,
+    /// Calls that are not sent to any worker because they have killed some.
+    #[serde(default)]
+    pub quarantine: Vec<Quarantined>,
+    /// Whether it takes new calls, memory allowing.
+    #[serde(default)]
+    pub pressure: Option<String>,
+}
+
+/// One breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BreakerStatus {
+    /// The tool it is for; `None`: the whole server.
+    pub tool: Option<String>,
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+    /// `auto`, `forced_open`, `forced_closed` or `shadow`.
+    pub mode: String,
+    /// Why it is not closed, or why it was forced, in one sentence.
+    pub reason: Option<String>,
+    /// Who forced it.
+    pub author: Option<String>,
+    /// Milliseconds until a forced mode ends.
+    pub expires_in_ms: Option<u64>,
+    /// Milliseconds until it lets a probe through; `None` unless open.
+    pub retry_in_ms: Option<u64>,
+    /// Failures in a row.
+    pub failures_in_a_row: u32,
+    /// Calls in the window.
+    pub window_calls: u32,
+    /// Of these, failures.
+    pub window_failures: u32,
+    /// Times it has opened.
+    pub trips: u64,
+}
+
+/// One call that has killed workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The tool.
+    pub tool: String,
+    /// Digest of tool and arguments, 16 hexadecimal digits.
+    pub digest: String,
+    /// Workers it was at when they died.
+    pub crashes: u32,
+    /// Calls refused because of it.
+    pub refused: u64,
+    /// Milliseconds until it is forgotten.
+    pub expires_in_ms: u64,
+}
+
+/// One bucket of the limiter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitStatus {
+    /// Who: a token's name, `anonymous@ADDRESS`, or `(everybody else)` for the overflow bucket.
+    pub principal: String,
+    /// The server, where the limit is one server's.
+    pub server: Option<String>,
+    /// The tool, where the limit is one tool's.
+    pub tool: Option<String>,
+    /// Calls a second.
+    pub rate: u32,
+    /// Calls at once.
+    pub burst_size: u32,
+    /// Calls that are left now.
+    pub remaining: u32,
+    /// Calls granted.
+    pub granted: u64,
+    /// Calls refused.
+    pub refused: u64,
 }
 
 /// Lifetime counters of one server. All only ever grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
-    /// Calls by outcome: `ok`, `error` (a JSON-RPC error of the worker), `cancelled`, `lost`, `refused`.
+    /// Calls by outcome: `ok`, `error` (a JSON-RPC error of the worker), `cancelled`, `lost`,
+    /// `expired` (its time was over), `refused`.
     pub calls: BTreeMap<String, u64>,
     /// Refusals by reason, in the words of the error data (`overloaded`, `draining`, ...).
     pub refusals: BTreeMap<String, u64>,
@@ -112,6 +185,12 @@ pub struct Counters {
     /// Messages of workers that nobody could be given: late, unknown id, not attributable, or
     /// dropped because their reader was too slow.
     pub unrouted: u64,
+    /// Calls sent to another worker because the first one was lost, without the client knowing.
+    #[serde(default)]
+    pub retried: u64,
+    /// Workers replaced because a call's deadline found them stuck.
+    #[serde(default)]
+    pub condemned: u64,
 }
 
 /// How long calls took, from acceptance to the last byte of the answer. Everything in it only

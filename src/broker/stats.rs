@@ -19,16 +19,19 @@ pub enum Outcome {
     Cancelled,
     /// The worker died with it.
     Lost,
+    /// Its time was over.
+    Expired,
     /// Refused before it reached a worker.
     Refused,
 }
 
 impl Outcome {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Ok, "ok"),
         (Self::Error, "error"),
         (Self::Cancelled, "cancelled"),
         (Self::Lost, "lost"),
+        (Self::Expired, "expired"),
         (Self::Refused, "refused"),
     ];
 }
@@ -51,6 +54,10 @@ pub struct Stats {
     pub oversize: AtomicU64,
     /// Messages nobody could be given.
     pub unrouted: AtomicU64,
+    /// Calls sent to another worker after the first one was lost.
+    pub retried: AtomicU64,
+    /// Workers replaced because a call's deadline found them stuck.
+    pub condemned: AtomicU64,
 }
 
 /// Adds one.
@@ -75,7 +82,12 @@ impl Stats {
         let outcome = match refusal.reason {
             Reason::WorkerLost => Outcome::Lost,
             Reason::AnswerTooLarge => Outcome::Error,
-            Reason::Overloaded | Reason::Draining => Outcome::Refused,
+            Reason::DeadlineExceeded => Outcome::Expired,
+            Reason::Overloaded
+            | Reason::Draining
+            | Reason::RateLimited
+            | Reason::BreakerOpen
+            | Reason::Quarantined => Outcome::Refused,
         };
         if let Some(counter) = self.outcomes.get(outcome as usize) {
             bump(counter);
@@ -120,6 +132,8 @@ impl Stats {
             junk_lines: read(&self.junk),
             oversize_frames: read(&self.oversize),
             unrouted: read(&self.unrouted),
+            retried: read(&self.retried),
+            condemned: read(&self.condemned),
         }
     }
 }
@@ -145,9 +159,10 @@ mod tests {
         assert_eq!(counters.calls["error"], 2);
         assert_eq!(counters.calls["cancelled"], 3);
         assert_eq!(counters.calls["lost"], 5);
-        assert_eq!(counters.calls["refused"], 6);
+        assert_eq!(counters.calls["expired"], 5);
+        assert_eq!(counters.calls["refused"], 7);
         assert_eq!(counters.refusals["draining"], 1);
         assert_eq!(counters.refusals["worker_lost"], 1);
-        assert_eq!(stats.calls(), 17);
+        assert_eq!(stats.calls(), 23);
     }
 }

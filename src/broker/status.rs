@@ -76,6 +76,9 @@ impl Server {
             durations: self.stats().durations(),
             last_failure,
             workers,
+            breakers: Vec::new(),
+            quarantine: Vec::new(),
+            pressure: None,
         }
     }
 }

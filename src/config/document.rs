@@ -5,7 +5,8 @@ use super::section::{listen, path, pool, recovery, sessions};
 use super::server::{Defaults, ReadServer, bounds, server};
 use super::source::{Place, Report, Source};
 use super::table::Table;
-use super::{Listen, Pool, Program, Recovery, Server, Sessions};
+use super::{Auth, Listen, Pool, Principal, Program, Recovery, Server, Sessions};
+use crate::policy::bucket::Limit;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::de::DeTable;
@@ -19,6 +20,9 @@ pub(super) struct Document {
     pub(super) report: Report,
     pub(super) listen: Listen,
     pub(super) sessions: Sessions,
+    pub(super) rate_limit: Limit,
+    pub(super) auth: Auth,
+    pub(super) principals: Vec<Principal>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) admin_socket: Option<(PathBuf, Place)>,
     defaults: Defaults,

@@ -163,6 +163,9 @@ fn complete(
         admin: Admin { socket },
         state_dir,
         sessions: document.sessions,
+        rate_limit: document.rate_limit,
+        auth: document.auth,
+        principals: std::mem::take(&mut document.principals),
         servers,
     };
     document.report.finish(config)

@@ -13,6 +13,7 @@ mod document;
 mod effective;
 mod environment;
 mod error;
+mod guards;
 mod item;
 mod load;
 mod model;
@@ -27,6 +28,7 @@ pub use document::known_keys;
 pub use effective::effective_toml;
 pub use environment::{Environment, Overrides};
 pub use error::{ConfigError, Errors};
+pub use guards::{Auth, Failure, Principal, Tokens, Tool};
 pub use load::{SYSTEM_FILE, from_str, load};
 pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,

@@ -2,10 +2,14 @@
 //! that [`load`](super::load) returned may rely on every range given here. It knows nothing of
 //! TOML.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::guards::{Auth, Failure, Principal, Tool};
+use crate::policy::bucket::Limit;
+use crate::policy::{breaker, memory, retry};
 
 /// Everything `mainstayd` is told by its configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +22,12 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// `[sessions]`: bounds on sessions and streams.
     pub sessions: Sessions,
+    /// `[rate_limit]`: what each principal may do, over all servers.
+    pub rate_limit: Limit,
+    /// `[auth]`.
+    pub auth: Auth,
+    /// `[[principals]]`, in the order of the file, names unique.
+    pub principals: Vec<Principal>,
     /// `[servers.NAME]`, sorted by name, never empty; exactly one has `default` set.
     pub servers: Vec<Server>,
 }
@@ -127,6 +137,31 @@ pub struct Server {
     pub write_queue_bytes: usize,
     /// Calls that may wait for a worker, 1 to 1,000,000.
     pub queue_size: usize,
+    /// Bytes of calls that may wait; at least `listen.max_body_bytes`.
+    pub queue_bytes: usize,
+    /// How long a call may take from its acceptance to its answer; never zero. Progress
+    /// notifications give it this long again.
+    pub call_timeout: Duration,
+    /// How long a call may take with all its progress; at least `call_timeout`.
+    pub max_call_timeout: Duration,
+    /// Tools whose calls may be made twice without harm.
+    pub retry_safe: BTreeSet<String>,
+    /// Whether to believe `readOnlyHint` and `idempotentHint`.
+    pub trust_annotations: bool,
+    /// Find out how many calls the workers take at a time, instead of `concurrency` alone.
+    pub adaptive_concurrency: bool,
+    /// When calls are not sent to this server at all.
+    pub breaker: breaker::Settings,
+    /// Memory of its workers.
+    pub memory: memory::Limits,
+    /// Retries the client never sees.
+    pub retry: retry::Settings,
+    /// What each principal may do at this server; beside the principal's own limit.
+    pub rate_limit: Option<Limit>,
+    /// Which answers are failures.
+    pub failure: Failure,
+    /// What is special about single tools, by name.
+    pub tools: BTreeMap<String, Tool>,
     /// Resource limits of each worker process.
     pub limits: Rlimits,
 }
@@ -141,6 +176,8 @@ impl Server {
             Program::BuiltinScore => (Era::Mixed, State::Shared),
             Program::Command(_) => (Era::Auto, State::None),
         };
+        // Its annotations are ours, and tested.
+        let trust_annotations = matches!(program, Program::BuiltinScore);
         let pool = match state {
             State::Shared => Pool {
                 min_size: 1,
@@ -166,6 +203,18 @@ impl Server {
             max_message_bytes: 16 << 20,
             write_queue_bytes: 32 << 20,
             queue_size: 1024,
+            queue_bytes: 64 << 20,
+            call_timeout: Duration::from_secs(300),
+            max_call_timeout: Duration::from_secs(3600),
+            retry_safe: BTreeSet::new(),
+            trust_annotations,
+            adaptive_concurrency: false,
+            breaker: breaker::Settings::default(),
+            memory: memory::Limits::default(),
+            retry: retry::Settings::default(),
+            rate_limit: None,
+            failure: Failure::default(),
+            tools: BTreeMap::new(),
             limits: Rlimits::default(),
         }
     }
@@ -284,6 +333,9 @@ pub struct Recovery {
     pub max_restart_attempts: u32,
     /// How often the pool is looked over for what no event told; never zero.
     pub check_interval: Duration,
+    /// How long a call is held while no worker serves but one is to be expected; below the time-out
+    /// of clients, which is 60 s for most.
+    pub hold: Duration,
 }
 
 impl Default for Recovery {
@@ -292,6 +344,7 @@ impl Default for Recovery {
             restart_delay: Duration::from_secs(5),
             max_restart_attempts: 3,
             check_interval: Duration::from_secs(30),
+            hold: Duration::from_secs(45),
         }
     }
 }

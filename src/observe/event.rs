@@ -3,8 +3,9 @@
 //! a native journald sink will be the next. Counting is not done here: the broker counts.
 
 use super::escape::escape;
+use super::fields::rest;
 use super::sentence::sentence;
-use log::{Level, Record};
+use log::Record;
 use std::time::Duration;
 
 /// Target of all events in the log, so that a filter can name them.
@@ -140,89 +141,147 @@ pub enum Event {
         /// Calls since the last such event.
         count: u64,
     },
+    /// A breaker changed its state.
+    BreakerChanged {
+        /// Its server.
+        server: String,
+        /// Its tool, if it is one tool's.
+        tool: Option<String>,
+        /// `closed`, `open` or `half_open`.
+        from: &'static str,
+        /// The same.
+        to: &'static str,
+        /// Why, with the numbers.
+        reason: String,
+        /// Time to the next probe, if it is open now.
+        retry_in: Option<Duration>,
+    },
+    /// An operator set the mode of a breaker, or its time was over.
+    BreakerSet {
+        /// Its server.
+        server: String,
+        /// Its tool, if it is one tool's.
+        tool: Option<String>,
+        /// `auto`, `forced_open`, `forced_closed` or `shadow`.
+        mode: &'static str,
+        /// Who.
+        author: String,
+        /// Why.
+        reason: String,
+        /// When it ends by itself.
+        expires: Option<Duration>,
+    },
+    /// A call's time was over and its worker did not react to the cancel: it is replaced.
+    WorkerStuck {
+        /// Its server.
+        server: String,
+        /// Its number.
+        worker: u64,
+        /// Its process id.
+        pid: u32,
+        /// What it was called for.
+        method: String,
+        /// How long ago.
+        after: Duration,
+        /// Other calls it has.
+        in_flight: usize,
+    },
+    /// Calls of a dead worker were sent to another one.
+    CallsRetried {
+        /// Their server.
+        server: String,
+        /// The dead worker's number.
+        worker: u64,
+        /// How many.
+        count: usize,
+    },
+    /// A call has cost so many workers their life that it is not sent to another.
+    CallQuarantined {
+        /// Its server.
+        server: String,
+        /// The tool.
+        tool: String,
+        /// Digest of tool and arguments.
+        digest: String,
+        /// Workers.
+        crashes: u32,
+        /// Until it is forgotten.
+        lasts: Duration,
+    },
+    /// An operator cleared quarantined calls.
+    QuarantineCleared {
+        /// Their server.
+        server: String,
+        /// How many.
+        count: usize,
+    },
+    /// A server refuses the less important calls.
+    ShedStarted {
+        /// Its name.
+        server: String,
+        /// Why.
+        reason: String,
+    },
+    /// It takes all calls again.
+    ShedEnded {
+        /// Its name.
+        server: String,
+        /// How long it lasted.
+        after: Duration,
+    },
+    /// The workers of a server together are above the soft limit.
+    MemorySoft {
+        /// The server.
+        server: String,
+        /// Their memory.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A worker is killed for the memory of all.
+    MemoryHard {
+        /// Its server.
+        server: String,
+        /// Its number.
+        worker: u64,
+        /// Its process id.
+        pid: u32,
+        /// Its memory.
+        bytes: u64,
+        /// How much of it came since it was ready.
+        growth: u64,
+        /// The server's hard limit.
+        limit: u64,
+        /// Calls it takes with it.
+        in_flight: usize,
+    },
+    /// Restarts of a server go on more thoroughly, or more slowly.
+    RungReached {
+        /// Its name.
+        server: String,
+        /// The rung, from 1.
+        rung: u32,
+        /// What is done now.
+        what: &'static str,
+        /// Failures in a row.
+        failures: u32,
+    },
+    /// An operator let a server take no new calls, or take them again.
+    ServerDrained {
+        /// Its name.
+        server: String,
+        /// Whether it takes none now.
+        on: bool,
+        /// Calls in flight.
+        in_flight: usize,
+    },
 }
 
 impl Event {
-    /// A stable name for filters and message ids.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::DaemonStarted { .. } => "daemon_started",
-            Self::DaemonStopping { .. } => "daemon_stopping",
-            Self::WorkerStarted { .. } => "worker_started",
-            Self::WorkerReady { .. } => "worker_ready",
-            Self::WorkerExited { .. } => "worker_exited",
-            Self::WorkerRecycled { .. } => "worker_recycled",
-            Self::WorkerJunk { .. } => "worker_junk",
-            Self::OversizeFrame { .. } => "oversize_frame",
-            Self::ServerUp { .. } => "server_up",
-            Self::ServerDown { .. } => "server_down",
-            Self::EraFound { .. } => "era_found",
-            Self::SessionsEvicted { .. } => "sessions_evicted",
-            Self::CallsRefused { .. } => "calls_refused",
-        }
-    }
-
-    /// How serious it is: an error needs somebody, a warning may, the rest is the normal life.
-    #[must_use]
-    pub fn level(&self) -> Level {
-        match self {
-            Self::ServerDown { .. } => Level::Error,
-            Self::WorkerExited {
-                expected: false, ..
-            }
-            | Self::WorkerJunk { .. }
-            | Self::OversizeFrame { .. }
-            | Self::SessionsEvicted { .. }
-            | Self::CallsRefused { .. } => Level::Warn,
-            Self::DaemonStarted { .. }
-            | Self::DaemonStopping { .. }
-            | Self::WorkerReady { .. }
-            | Self::WorkerRecycled { .. }
-            | Self::ServerUp { .. }
-            | Self::EraFound { .. } => Level::Info,
-            Self::WorkerStarted { .. } | Self::WorkerExited { .. } => Level::Debug,
-        }
-    }
-
     /// One plain sentence with the numbers. Text of strangers in it is escaped and bounded.
     #[must_use]
     pub fn message(&self) -> String {
         sentence(self)
-    }
-
-    /// The server it is about, and the number and process id of the worker, where it is about one.
-    #[must_use]
-    pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
-        match self {
-            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } => (None, None, None),
-            Self::WorkerStarted {
-                server,
-                worker,
-                pid,
-                ..
-            }
-            | Self::WorkerReady {
-                server,
-                worker,
-                pid,
-                ..
-            }
-            | Self::WorkerExited {
-                server,
-                worker,
-                pid,
-                ..
-            } => (Some(server), Some(*worker), Some(*pid)),
-            Self::WorkerRecycled { server, worker, .. }
-            | Self::WorkerJunk { server, worker, .. }
-            | Self::OversizeFrame { server, worker, .. } => (Some(server), Some(*worker), None),
-            Self::ServerUp { server, .. }
-            | Self::ServerDown { server, .. }
-            | Self::EraFound { server, .. }
-            | Self::SessionsEvicted { server, .. }
-            | Self::CallsRefused { server, .. } => (Some(server), None, None),
-        }
     }
 
     /// What a machine needs of it, as keys and values: the name, the subject, the rest.
@@ -233,55 +292,7 @@ impl Event {
         fields.extend(server.map(|server| ("server", server.to_owned())));
         fields.extend(worker.map(|worker| ("worker", worker.to_string())));
         fields.extend(pid.map(|pid| ("pid", pid.to_string())));
-        let mut add = |key, value: &dyn ToString| fields.push((key, value.to_string()));
-        match self {
-            Self::DaemonStarted { version, listen } => {
-                add("version", version);
-                add("listen", listen);
-            }
-            Self::DaemonStopping { cause, in_flight } => {
-                add("cause", cause);
-                add("in_flight", in_flight);
-            }
-            Self::WorkerStarted { era, .. } | Self::EraFound { era, .. } => add("era", era),
-            Self::WorkerReady { era, took, .. } => {
-                add("era", era);
-                add("took_ms", &took.as_millis());
-            }
-            Self::WorkerExited {
-                expected,
-                in_flight,
-                what,
-                ..
-            } => {
-                add("expected", expected);
-                add("in_flight", in_flight);
-                add("what", &cut(what));
-            }
-            Self::WorkerRecycled { reason, .. } => add("reason", &cut(reason)),
-            Self::WorkerJunk { count, .. } => add("count", count),
-            Self::OversizeFrame { bytes, limit, .. } => {
-                add("bytes", bytes);
-                add("limit", limit);
-            }
-            Self::ServerUp { after, .. } => add("after_ms", &after.as_millis()),
-            Self::ServerDown {
-                reason, retry_in, ..
-            } => {
-                add("reason", &cut(reason));
-                if let Some(wait) = retry_in {
-                    add("retry_in_ms", &wait.as_millis());
-                }
-            }
-            Self::SessionsEvicted { count, reason, .. } => {
-                add("count", count);
-                add("reason", &cut(reason));
-            }
-            Self::CallsRefused { count, reason, .. } => {
-                add("count", count);
-                add("reason", &cut(reason));
-            }
-        }
+        fields.extend(rest(self));
         fields
     }
 }
@@ -311,6 +322,7 @@ pub(super) fn cut(text: &str) -> std::borrow::Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use log::Level;
 
     fn exited(expected: bool, what: &str, in_flight: usize) -> Event {
         let (server, what) = ("music".to_owned(), what.to_owned());

@@ -6,6 +6,8 @@ pub mod causes;
 pub mod durations;
 pub mod escape;
 pub mod event;
+mod fields;
+mod identity;
 pub mod logger;
 pub mod metrics;
 mod sentence;

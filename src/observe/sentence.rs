@@ -114,6 +114,134 @@ pub(super) fn sentence(event: &Event) -> String {
                 cut(reason)
             )
         }
+        Event::BreakerChanged {
+            server,
+            tool,
+            to,
+            reason,
+            retry_in,
+            ..
+        } => {
+            let what = breaker(server, tool.as_deref());
+            let next = match retry_in {
+                Some(wait) => format!("; the next probe is in {}", seconds(*wait)),
+                None => String::new(),
+            };
+            let to = to.replace('_', "-");
+            format!("{what} is {to}: {}{next}", cut(reason))
+        }
+        Event::BreakerSet {
+            server,
+            tool,
+            mode,
+            author,
+            reason,
+            expires,
+        } => {
+            let what = breaker(server, tool.as_deref());
+            let ends = match expires {
+                Some(span) => format!(" for {}", seconds(*span)),
+                None => String::new(),
+            };
+            let mode = mode.replace('_', " ");
+            format!(
+                "{what} was set to {mode}{ends} by {}: {}",
+                cut(author),
+                cut(reason)
+            )
+        }
+        Event::WorkerStuck {
+            server,
+            worker,
+            pid,
+            method,
+            after,
+            in_flight,
+        } => format!(
+            "worker {worker} of {server} (pid {pid}) is stuck: {} had no answer after {} and the \
+             cancel was ignored; it is replaced, {} in flight with it",
+            cut(method),
+            seconds(*after),
+            plural(*in_flight as u64, "other call")
+        ),
+        Event::CallsRetried {
+            server,
+            worker,
+            count,
+        } => format!(
+            "{} of the dead worker {worker} of {server} go to another",
+            plural(*count as u64, "call")
+        ),
+        Event::CallQuarantined {
+            server,
+            tool,
+            digest,
+            crashes,
+            lasts,
+        } => format!(
+            "a call of {} at {server} was in flight when {crashes} workers died and is refused for \
+             {}; see `mainstayctl quarantine` (digest {digest})",
+            cut(tool),
+            seconds(*lasts)
+        ),
+        Event::QuarantineCleared { server, count } => format!(
+            "{} of {server} may be sent to workers again",
+            plural(*count as u64, "quarantined call")
+        ),
+        Event::ShedStarted { server, reason } => format!(
+            "server {server} refuses calls of class background: {}",
+            cut(reason)
+        ),
+        Event::ShedEnded { server, after } => {
+            format!(
+                "server {server} takes all calls again after {}",
+                seconds(*after)
+            )
+        }
+        Event::MemorySoft {
+            server,
+            bytes,
+            limit,
+        } => format!(
+            "the workers of {server} use {}, above the soft limit of {}: no growth, the fattest \
+             idle one is recycled",
+            mebibytes(*bytes),
+            mebibytes(*limit)
+        ),
+        Event::MemoryHard {
+            server,
+            worker,
+            pid,
+            bytes,
+            growth,
+            limit,
+            in_flight,
+        } => format!(
+            "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new, {} in \
+             flight: the server is near its hard limit of {}",
+            mebibytes(*bytes),
+            mebibytes(*growth),
+            plural(*in_flight as u64, "call"),
+            mebibytes(*limit)
+        ),
+        Event::RungReached {
+            server,
+            rung,
+            what,
+            failures,
+        } => format!("server {server} has failed {failures} times in a row; rung {rung}: {what}"),
+        Event::ServerDrained {
+            server,
+            on,
+            in_flight,
+        } => {
+            let calls = plural(*in_flight as u64, "call");
+            if *on {
+                format!("server {server} takes no new calls; {calls} in flight")
+            } else {
+                format!("server {server} takes calls again")
+            }
+        }
         Event::CallsRefused {
             server,
             reason,
@@ -126,6 +254,17 @@ pub(super) fn sentence(event: &Event) -> String {
             )
         }
     }
+}
+
+fn breaker(server: &str, tool: Option<&str>) -> String {
+    match tool {
+        Some(tool) => format!("the breaker of tool {} of {server}", cut(tool)),
+        None => format!("the breaker of {server}"),
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes >> 20)
 }
 
 fn seconds(duration: Duration) -> String {

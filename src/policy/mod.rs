@@ -2,6 +2,11 @@
 //! randomness come in as arguments, effects go out as values; nothing here does I/O or owns a
 //! clock, so every rule can be tested by a table.
 
+pub mod breaker;
+pub mod bucket;
+pub mod class;
+pub mod memory;
 pub mod pool;
 pub mod refusal;
 pub mod restart;
+pub mod retry;

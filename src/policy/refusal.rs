@@ -6,10 +6,18 @@ use std::time::Duration;
 /// Why a call was not served. Codes and names are frozen once released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
+    /// The bucket of the principal, or of the principal and the tool, is empty.
+    RateLimited,
+    /// The breaker of the server or of the tool is open.
+    BreakerOpen,
     /// No worker came free in time, the queue is full, or the worker does not read.
     Overloaded,
+    /// The call's time was over, while it waited or while a worker had it.
+    DeadlineExceeded,
     /// The worker is gone after the call was sent to it: outcome unknown.
     WorkerLost,
+    /// This very call has cost several workers their life and is not sent to another.
+    Quarantined,
     /// The daemon takes no new calls.
     Draining,
     /// The worker's answer was larger than allowed and discarded: the call was executed.
@@ -18,9 +26,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for counters.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 8] = [
+        Self::RateLimited,
+        Self::BreakerOpen,
         Self::Overloaded,
+        Self::DeadlineExceeded,
         Self::WorkerLost,
+        Self::Quarantined,
         Self::Draining,
         Self::AnswerTooLarge,
     ];
@@ -29,8 +41,12 @@ impl Reason {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::RateLimited => "rate_limited",
+            Self::BreakerOpen => "breaker_open",
             Self::Overloaded => "overloaded",
+            Self::DeadlineExceeded => "deadline_exceeded",
             Self::WorkerLost => "worker_lost",
+            Self::Quarantined => "quarantined",
             Self::Draining => "draining",
             Self::AnswerTooLarge => "answer_too_large",
         }
@@ -40,8 +56,12 @@ impl Reason {
     #[must_use]
     pub fn code(self) -> i32 {
         match self {
+            Self::RateLimited => -31001,
+            Self::BreakerOpen => -31002,
             Self::Overloaded => -31003,
+            Self::DeadlineExceeded => -31004,
             Self::WorkerLost => -31005,
+            Self::Quarantined => -31006,
             Self::Draining => -31007,
             Self::AnswerTooLarge => -31010,
         }
@@ -61,6 +81,42 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// The principal has made too many calls; the next is possible after `retry_after`.
+    pub fn rate_limited(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            reason: Reason::RateLimited,
+            detail: detail.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+
+    /// The breaker is open; it lets a probe through after `retry_after`.
+    pub fn breaker_open(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self {
+            reason: Reason::BreakerOpen,
+            detail: detail.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+
+    /// The call's time is over. `harmless`: it was never sent to a worker, or may be made twice.
+    pub fn deadline_exceeded(detail: impl Into<String>, harmless: bool) -> Self {
+        Self {
+            reason: Reason::DeadlineExceeded,
+            detail: detail.into(),
+            retry_after: harmless.then_some(Duration::ZERO),
+        }
+    }
+
+    /// The call has cost workers their life before.
+    pub fn quarantined(detail: impl Into<String>) -> Self {
+        Self {
+            reason: Reason::Quarantined,
+            detail: detail.into(),
+            retry_after: None,
+        }
+    }
+
     /// The call was never sent to a worker, so it may be repeated after `retry_after`.
     pub fn overloaded(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self {

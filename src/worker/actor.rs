@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::command::LaunchSpec;
+use super::loss::Loss;
 use super::process::{self, ExitWatch, Process, Signal, SpawnError};
 use super::scratch::Scratch;
 use super::stderr::{self, Tail};
@@ -24,6 +25,9 @@ pub trait Inbox: Send + Sync {
     fn frame(&self, line: &[u8]);
     /// A line larger than the limit began and is being discarded; this is its head.
     fn oversize(&self, head: &[u8]);
+    /// The request with this id on the wire will get no answer. Processes never say so: their end
+    /// tells.
+    fn lost(&self, id: u64, loss: Loss);
 }
 
 /// Bounds of one worker.

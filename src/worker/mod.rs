@@ -2,6 +2,7 @@
 pub mod actor;
 pub mod command;
 pub mod launch;
+pub mod loss;
 pub mod process;
 pub mod scratch;
 pub mod stderr;

@@ -1,0 +1,155 @@
+//! What an event says beside its name and its subject, as keys and values for programs. Keys stay.
+
+use super::event::{Event, cut};
+
+/// The fields, in a fixed order.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one short arm per event; parts would hide some"
+)]
+pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    let mut add = |key, value: &dyn ToString| fields.push((key, value.to_string()));
+    match event {
+        Event::DaemonStarted { version, listen } => {
+            add("version", version);
+            add("listen", listen);
+        }
+        Event::DaemonStopping { cause, in_flight } => {
+            add("cause", cause);
+            add("in_flight", in_flight);
+        }
+        Event::WorkerStarted { era, .. } | Event::EraFound { era, .. } => add("era", era),
+        Event::WorkerReady { era, took, .. } => {
+            add("era", era);
+            add("took_ms", &took.as_millis());
+        }
+        Event::WorkerExited {
+            expected,
+            in_flight,
+            what,
+            ..
+        } => {
+            add("expected", expected);
+            add("in_flight", in_flight);
+            add("what", &cut(what));
+        }
+        Event::WorkerRecycled { reason, .. } => add("reason", &cut(reason)),
+        Event::WorkerJunk { count, .. } => add("count", count),
+        Event::OversizeFrame { bytes, limit, .. } => {
+            add("bytes", bytes);
+            add("limit", limit);
+        }
+        Event::ServerUp { after, .. } => add("after_ms", &after.as_millis()),
+        Event::ServerDown {
+            reason, retry_in, ..
+        } => {
+            add("reason", &cut(reason));
+            if let Some(wait) = retry_in {
+                add("retry_in_ms", &wait.as_millis());
+            }
+        }
+        Event::SessionsEvicted { count, reason, .. } => {
+            add("count", count);
+            add("reason", &cut(reason));
+        }
+        Event::CallsRefused { count, reason, .. } => {
+            add("count", count);
+            add("reason", &cut(reason));
+        }
+        Event::BreakerChanged {
+            tool,
+            from,
+            to,
+            reason,
+            retry_in,
+            ..
+        } => {
+            if let Some(tool) = tool {
+                add("tool", &cut(tool));
+            }
+            add("from", from);
+            add("to", to);
+            add("reason", &cut(reason));
+            if let Some(wait) = retry_in {
+                add("retry_in_ms", &wait.as_millis());
+            }
+        }
+        Event::BreakerSet {
+            tool,
+            mode,
+            author,
+            reason,
+            expires,
+            ..
+        } => {
+            if let Some(tool) = tool {
+                add("tool", &cut(tool));
+            }
+            add("mode", mode);
+            add("author", &cut(author));
+            add("reason", &cut(reason));
+            if let Some(expires) = expires {
+                add("expires_ms", &expires.as_millis());
+            }
+        }
+        Event::WorkerStuck {
+            method,
+            after,
+            in_flight,
+            ..
+        } => {
+            add("method", &cut(method));
+            add("after_ms", &after.as_millis());
+            add("in_flight", in_flight);
+        }
+        Event::CallsRetried { count, .. } | Event::QuarantineCleared { count, .. } => {
+            add("count", count);
+        }
+        Event::CallQuarantined {
+            tool,
+            digest,
+            crashes,
+            lasts,
+            ..
+        } => {
+            add("tool", &cut(tool));
+            add("digest", digest);
+            add("crashes", crashes);
+            add("lasts_ms", &lasts.as_millis());
+        }
+        Event::ShedStarted { reason, .. } => add("reason", &cut(reason)),
+        Event::ShedEnded { after, .. } => add("after_ms", &after.as_millis()),
+        Event::MemorySoft { bytes, limit, .. } => {
+            add("bytes", bytes);
+            add("limit", limit);
+        }
+        Event::MemoryHard {
+            bytes,
+            growth,
+            limit,
+            in_flight,
+            ..
+        } => {
+            add("bytes", bytes);
+            add("growth", growth);
+            add("limit", limit);
+            add("in_flight", in_flight);
+        }
+        Event::RungReached {
+            rung,
+            what,
+            failures,
+            ..
+        } => {
+            add("rung", rung);
+            add("what", what);
+            add("failures", failures);
+        }
+        Event::ServerDrained { on, in_flight, .. } => {
+            add("on", on);
+            add("in_flight", in_flight);
+        }
+    }
+    fields
+}
