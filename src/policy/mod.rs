@@ -4,6 +4,7 @@
 
 pub mod breaker;
 pub mod bucket;
+pub mod bulkhead;
 pub mod class;
 pub mod memory;
 pub mod pool;
