@@ -4,10 +4,15 @@
 
 pub mod breaker;
 pub mod bucket;
+pub mod buckets;
 pub mod bulkhead;
 pub mod class;
+pub mod codel;
+pub mod fair_queue;
+pub mod limiter;
 pub mod memory;
 pub mod pool;
 pub mod refusal;
 pub mod restart;
 pub mod retry;
+mod slab;
