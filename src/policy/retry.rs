@@ -298,8 +298,9 @@ mod tests {
         let mut budget = Budget::new(settings(3, 20, 0));
         (0..50).for_each(|_| budget.deposit(start));
         assert_eq!((0..50).filter(|_| budget.withdraw(start)).count(), 10);
-        (0..5).for_each(|_| budget.deposit(start + Duration::from_secs(9)));
+        (0..4).for_each(|_| budget.deposit(start + Duration::from_secs(9)));
         assert!(!budget.withdraw(start + Duration::from_secs(9)));
+        budget.deposit(start + Duration::from_secs(9));
         assert!(budget.withdraw(start + Duration::from_secs(10)));
         assert!(!budget.withdraw(start + Duration::from_secs(10)));
         assert!(!budget.withdraw(start + Duration::from_secs(30)));

@@ -157,7 +157,9 @@ mod tests {
             let start = Instant::now();
             let mut window = Window::<2>::new(Duration::from_millis(span));
             let width = u128::from(span) * 1_000_000 / BUCKETS as u128;
-            let (mut list, mut millis) = (Vec::new(), 0);
+            // Buckets are aligned to the first count.
+            window.add(start, [1, 1]);
+            let (mut list, mut millis) = (vec![(0, 1, 1)], 0);
             for (pause, first, second) in steps {
                 millis += pause;
                 let now = start + Duration::from_millis(millis);
