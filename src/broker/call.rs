@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::flight::Flight;
-use super::principal::Principal;
+use super::principal::{Principal, fnv};
 use super::refused;
 use super::rules::Rule;
 use super::session::Session;
@@ -19,6 +19,7 @@ use super::stats::{Outcome, Stats};
 use super::stream::Stream;
 use crate::mcp::envelope::{self, Message};
 use crate::mcp::params;
+use crate::policy::class::Class;
 use crate::policy::refusal::Refusal;
 
 /// What the front knows of a request that is to be sent to a worker.
@@ -129,6 +130,19 @@ impl Call {
     #[must_use]
     pub fn flight(&self) -> &Arc<Flight> {
         &self.flight
+    }
+
+    /// How much it matters: no more than its principal, and no more than its tool.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        self.request.principal.class().min(self.rule.class)
+    }
+
+    /// A digest of its tool; 0 if it calls none.
+    #[must_use]
+    pub fn tool_key(&self) -> u64 {
+        let tool = self.request.tool.as_ref();
+        tool.map_or(0, |range| fnv(self.slice(range)).max(1))
     }
 
     /// When it was accepted.

@@ -92,6 +92,10 @@ fn want(call: &Call) -> Want {
     Want {
         prefer: call.request().prefer,
         deadline: Some(call.deadline()),
+        principal: call.request().principal.key(),
+        class: call.class(),
+        bytes: call.request().message.len(),
+        tool: call.tool_key(),
     }
 }
 

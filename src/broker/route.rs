@@ -146,7 +146,7 @@ impl Router {
         match entry {
             Some(Entry::Client(call, lease)) => {
                 self.answer(line, id, outcome, call);
-                drop(lease);
+                lease.answered();
             }
             Some(Entry::Own(answer)) => {
                 let reply = match outcome {

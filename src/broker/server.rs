@@ -161,6 +161,7 @@ impl Server {
         LaneBounds {
             concurrency: config.concurrency,
             queue_size: config.queue_size,
+            queue_bytes: config.queue_bytes,
             acquire_timeout: config.pool.acquire_timeout,
             hold: config.recovery.hold,
         }

@@ -148,7 +148,7 @@ impl Server {
     }
 
     fn view(&self, era: Era) -> View {
-        let lane = self.lane(era).look();
+        let lane = self.lane(era).look(self.stats().median());
         let roster = self.roster();
         let of_era = |m: &Arc<Member>| match era {
             Era::Legacy => m.locked() != Locked::Modern,
