@@ -14,12 +14,16 @@ use super::flight::Flight;
 use super::principal::{Principal, fnv};
 use super::refused;
 use super::rules::Rule;
+use super::server::Server;
 use super::session::Session;
-use super::stats::{Outcome, Stats};
+use super::stats::Outcome;
 use super::stream::Stream;
 use crate::mcp::envelope::{self, Message};
 use crate::mcp::params;
+use crate::policy::breaker::Verdict;
 use crate::policy::class::Class;
+use crate::policy::outcome;
+use crate::policy::permit::Permit;
 use crate::policy::refusal::Refusal;
 
 /// What the front knows of a request that is to be sent to a worker.
@@ -47,16 +51,30 @@ pub struct Request {
     pub lists_tools: bool,
 }
 
+/// What a call holds of the breakers until its outcome is known.
+#[derive(Debug)]
+pub struct Permits {
+    /// Of its server's.
+    pub server: Permit,
+    /// Of its tool's, if that has one.
+    pub tool: Option<Permit>,
+}
+
 /// The call.
 #[derive(Debug)]
 pub struct Call {
     request: Request,
+    server: Arc<Server>,
     rule: Arc<Rule>,
     flight: Arc<Flight>,
+    permits: Option<Permits>,
     accepted: Instant,
     deadline: Instant,
+    /// When it was written to a worker last.
+    begun: Instant,
     sent: u32,
-    settled: bool,
+    alone: bool,
+    told: bool,
 }
 
 /// A request taken apart: for what is rare, such as a death or a quarantine.
@@ -73,15 +91,22 @@ pub struct Parts {
 impl Call {
     /// Accepts a request now.
     #[must_use]
-    pub fn new(request: Request, rule: Arc<Rule>, now: Instant) -> Box<Self> {
+    pub fn new(request: Request, server: Arc<Server>, now: Instant) -> Box<Self> {
+        let tool = request.tool.clone();
+        let tool = tool.and_then(|range| request.message.get(range));
+        let rule = Arc::clone(server.rules().of(tool));
         Box::new(Self {
             deadline: now + rule.call_timeout,
             request,
+            server,
             rule,
             flight: Arc::default(),
+            permits: None,
             accepted: now,
+            begun: now,
             sent: 0,
-            settled: false,
+            alone: false,
+            told: false,
         })
     }
 
@@ -163,8 +188,44 @@ impl Call {
         self.sent
     }
 
-    pub(super) fn count_sent(&mut self) {
+    pub(super) fn begin(&mut self, now: Instant) {
         self.sent += 1;
+        self.begun = now;
+    }
+
+    /// It may be what killed a worker: it gets one for itself.
+    pub(super) fn want_alone(&mut self) {
+        self.alone = true;
+    }
+
+    /// Whether it is to have a worker for itself.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    pub(super) fn hold(&mut self, permits: Permits) {
+        self.permits = Some(permits);
+    }
+
+    /// Tells the breakers what became of this attempt. Without a word permits give themselves
+    /// back, which says nothing about anybody.
+    pub(super) fn settle(&mut self, outcome: outcome::Outcome) {
+        let Some(Permits { server, tool }) = self.permits.take() else {
+            return;
+        };
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.begun);
+        let verdict = outcome.of_server();
+        if let Some(change) = server.settle(now, verdict, took, jitter(verdict)) {
+            self.server.report(None, change);
+        }
+        if let Some(tool) = tool {
+            let verdict = outcome.of_tool();
+            if let Some(change) = tool.settle(now, verdict, took, jitter(verdict)) {
+                self.server.report(self.rule.tool.as_deref(), change);
+            }
+        }
     }
 
     /// The worker that minted what it refers to is gone or does not read: any other will do.
@@ -199,24 +260,21 @@ impl Call {
         }
     }
 
-    /// It has its outcome: `message` goes to the client, with its code if it is an error. Returns
+    /// It has its answer: `message` goes to the client, with its code if it is an error. Returns
     /// how many events its reader has lost.
-    pub(super) fn answer(
-        &mut self,
-        stats: &Stats,
-        outcome: Outcome,
-        message: Bytes,
-        error: Option<i64>,
-    ) -> u64 {
-        self.settled = true;
-        stats.finished(outcome, self.accepted.elapsed());
+    pub(super) fn answer(&mut self, counted: Outcome, message: Bytes, error: Option<i64>) -> u64 {
+        self.told = true;
+        self.server
+            .stats()
+            .finished(counted, self.accepted.elapsed());
         self.request.stream.finish(message, error)
     }
 
     /// It is refused, or was lost.
-    pub(super) fn refuse(&mut self, stats: &Stats, refusal: &Refusal) {
-        self.settled = true;
-        stats.refused(refusal);
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        self.told = true;
+        self.permits = None;
+        self.server.stats().refused(refusal);
         let code = i64::from(refusal.reason.code());
         let message = refused::error(self.id(), refusal);
         self.request.stream.finish(message, Some(code));
@@ -224,9 +282,11 @@ impl Call {
 
     /// Its client does not want it any more: there will be no answer, and whoever reads on would
     /// wait for ever.
-    pub(super) fn cancel(&mut self, stats: &Stats) {
-        self.settled = true;
-        stats.finished(Outcome::Cancelled, self.accepted.elapsed());
+    pub(super) fn cancel(&mut self) {
+        self.told = true;
+        self.permits = None;
+        let took = self.accepted.elapsed();
+        self.server.stats().finished(Outcome::Cancelled, took);
         self.request.stream.close();
     }
 
@@ -239,8 +299,19 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        if !self.settled {
+        if !self.told {
             self.request.stream.close();
         }
     }
+}
+
+/// A number in 0.0..=1.0 that spreads probes; asked of the operating system only where it is used.
+fn jitter(verdict: Verdict) -> f64 {
+    if matches!(verdict, Verdict::Success | Verdict::Excluded) {
+        return 0.0;
+    }
+    let mut byte = [0u8; 1];
+    // Without randomness probes are merely not spread.
+    let _ = getrandom::fill(&mut byte);
+    f64::from(byte[0]) / 255.0
 }

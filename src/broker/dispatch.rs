@@ -30,15 +30,18 @@ impl Server {
     /// Accepts a call and sends it to a worker; whatever happens to it, its stream ends with an
     /// answer, unless the flight is cancelled first.
     pub fn submit(self: &Arc<Self>, era: Era, request: Request) -> Arc<Flight> {
-        let tool = request.tool.clone().and_then(|t| request.message.get(t));
-        let rule = Arc::clone(self.rules().of(tool));
-        let call = Call::new(request, rule, Instant::now());
+        let now = Instant::now();
+        let mut call = Call::new(request, Arc::clone(self), now);
         let flight = Arc::clone(call.flight());
-        self.send(era, call);
+        self.guards().budget().deposit(now);
+        match self.admit(&mut call, now) {
+            Ok(()) => self.send(era, call),
+            Err(refusal) => call.refuse(&refusal),
+        }
         flight
     }
 
-    /// Sends a call that has been accepted, for the first time or again.
+    /// Sends a call that every guard has let through, for the first time or again.
     pub(super) fn send(self: &Arc<Self>, era: Era, call: Box<Call>) {
         let own = call.session().and_then(|s| s.own_lane());
         let lane = Arc::clone(own.unwrap_or_else(|| self.lane(era)));
@@ -66,7 +69,7 @@ impl Server {
             }
             SendError::Full => {
                 let refusal = Refusal::overloaded(error.to_string(), Duration::from_secs(1));
-                call.refuse(self.stats(), &refusal);
+                call.refuse(&refusal);
                 None
             }
         }
@@ -96,6 +99,7 @@ fn want(call: &Call) -> Want {
         class: call.class(),
         bytes: call.request().message.len(),
         tool: call.tool_key(),
+        alone: call.is_alone(),
     }
 }
 
@@ -116,11 +120,11 @@ async fn place(server: &Arc<Server>, lane: &Arc<Lane>, mut call: Box<Call>, flig
         let wanted = want(&call);
         let lease = tokio::select! {
             lease = lane.acquire(&wanted) => lease,
-            () = flight.cancelled() => return call.cancel(server.stats()),
+            () = flight.cancelled() => return call.cancel(),
         };
         let lease = match lease {
             Ok(lease) => lease,
-            Err(refusal) => return call.refuse(server.stats(), &refusal),
+            Err(refusal) => return call.refuse(&refusal),
         };
         match server.transmit(lane, lease, call) {
             None => return,
@@ -131,5 +135,5 @@ async fn place(server: &Arc<Server>, lane: &Arc<Lane>, mut call: Box<Call>, flig
         format!("{ATTEMPTS} workers in a row ended before they could be sent this call"),
         Duration::from_secs(1),
     );
-    call.refuse(server.stats(), &refusal);
+    call.refuse(&refusal);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::call::Call;
+use super::call::{Call, Parts};
 use super::calls::Expired;
 use super::handshake;
 use super::member::{Member, Phase};
@@ -17,6 +17,7 @@ use super::stats::bump;
 use crate::config;
 use crate::mcp::message;
 use crate::observe::event::{Event, emit};
+use crate::policy::outcome::Outcome;
 use crate::policy::refusal::Refusal;
 
 /// How long a worker may take to react to the cancel of a call whose time is over.
@@ -110,16 +111,24 @@ impl Server {
 
     fn expired(self: &Arc<Self>, member: &Arc<Member>, expired: Expired, now: Instant) {
         let Expired { wire, call } = expired;
-        let (method, after) = match call {
+        let (parts, after) = match call {
             Some(mut call) => {
-                let told = (call.parts().method, call.age(now));
-                self.tell_expired(&mut call, now);
+                let parts = call.parts();
+                // One stuck worker is one failure, however many calls it has.
+                if member.blame() {
+                    call.settle(Outcome::Expired);
+                }
+                self.tell_expired(&mut call, &parts, now);
                 member.tell(&message::cancelled(wire, "its time is over"));
-                told
+                (Some(parts), call.age(now))
             }
-            None => ("a cancelled call".to_owned(), Duration::ZERO),
+            None => (None, Duration::ZERO),
         };
         let (server, member) = (Arc::clone(self), Arc::clone(member));
+        let method = match &parts {
+            Some(parts) => parts.tool.clone().unwrap_or_else(|| parts.method.clone()),
+            None => "a cancelled call".to_owned(),
+        };
         tokio::spawn(async move {
             let sentence = server.judge(&member, wire).await;
             match sentence {
@@ -144,21 +153,24 @@ impl Server {
                         in_flight: member.calls().clients().count(),
                     });
                     bump(&server.stats().condemned);
+                    if let Some(parts) = &parts {
+                        server.suspect(parts, Instant::now());
+                    }
                     server.condemn(&member);
                 }
             }
         });
     }
 
-    fn tell_expired(&self, call: &mut Call, now: Instant) {
+    fn tell_expired(&self, call: &mut Call, parts: &Parts, now: Instant) {
         let refusal = Refusal::deadline_exceeded(
             format!(
                 "no answer within {:.1} s (call_timeout); the worker was told to stop",
                 call.age(now).as_secs_f64()
             ),
-            self.is_retry_safe(&call.parts()),
+            self.is_retry_safe(parts),
         );
-        call.refuse(self.stats(), &refusal);
+        call.refuse(&refusal);
     }
 
     /// Waits for the grace, asks for a sign of life, and decides.

@@ -88,9 +88,11 @@ pub struct Member {
     session: Mutex<Weak<Session>>,
     started: Instant,
     pub(super) served: AtomicU64,
-    pub(super) answered: AtomicU64,
+    answered: AtomicU64,
     pinned_until: Mutex<Option<Instant>>,
     condemned: AtomicBool,
+    blamed: AtomicBool,
+    alone: AtomicBool,
     pub(super) junk: Mutex<super::route::Junk>,
 }
 
@@ -111,6 +113,8 @@ impl Member {
             answered: AtomicU64::new(0),
             pinned_until: Mutex::default(),
             condemned: AtomicBool::new(false),
+            blamed: AtomicBool::new(false),
+            alone: AtomicBool::new(false),
             junk: Mutex::default(),
         })
     }
@@ -173,6 +177,29 @@ impl Member {
 
     pub(super) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// A call of it failed. True if that is news: until it answers something, all that fails at one
+    /// process is one failure. Connections of an upstream fail each for itself.
+    pub(super) fn blame(&self) -> bool {
+        !self.blamed.swap(true, Ordering::Relaxed) || self.worker.pid == 0
+    }
+
+    /// It answered a client's call.
+    pub(super) fn count_answer(&self) {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        if self.blamed.load(Ordering::Relaxed) {
+            self.blamed.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether one call has it for itself. Changed under the lane's lock only.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::Relaxed);
     }
 
     /// It is stuck and being ended; its successor need not wait for that.

@@ -13,6 +13,7 @@ pub mod control;
 pub mod dispatch;
 pub mod expiry;
 pub mod flight;
+pub mod guards;
 pub mod handshake;
 pub mod lane;
 pub mod listen;

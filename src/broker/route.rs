@@ -22,6 +22,7 @@ use crate::mcp::message;
 use crate::mcp::params::{self, Params};
 use crate::mcp::splice::{Edit, range_of, splice};
 use crate::observe::event::{Event, emit};
+use crate::policy::outcome;
 use crate::policy::refusal::Refusal;
 use crate::worker::actor::Inbox;
 use crate::worker::loss::Loss;
@@ -107,7 +108,8 @@ impl Router {
             let refusal = Refusal::answer_too_large(format!(
                 "the worker answered, but with more than {limit} bytes (max_message_bytes); the answer was discarded"
             ));
-            call.refuse(&self.0.stats, &refusal);
+            call.settle(outcome::Outcome::Malformed);
+            call.refuse(&refusal);
             drop(lease);
         }
     }
@@ -185,7 +187,8 @@ impl Router {
                 }
             }
         }
-        self.0.answered.fetch_add(1, Ordering::Relaxed);
+        self.0.count_answer();
+        call.settle(of(&call, outcome));
         let edit = Edit {
             range: range_of(line, id),
             with: call.id(),
@@ -198,7 +201,10 @@ impl Router {
                 Some(envelope::error_code(error).unwrap_or_default()),
             ),
         };
-        let lost = call.answer(&self.0.stats, counted, message, error);
+        if let Some(server) = self.0.server.upgrade() {
+            server.clear_suspicion(&call);
+        }
+        let lost = call.answer(counted, message, error);
         self.0.stats.unrouted.fetch_add(lost, Ordering::Relaxed);
     }
 
@@ -393,6 +399,28 @@ impl Router {
                  with state = \"session\" each client has a worker of its own",
                 None,
             ));
+        }
+    }
+}
+
+/// What an answer says, as far as somebody asks: whether a result is an error is only looked at for
+/// tools with a breaker of their own.
+fn of(call: &Call, answer: Outcome<'_>) -> outcome::Outcome {
+    let rule = call.rule();
+    match answer {
+        Outcome::Error(error) => {
+            let code = envelope::error_code(error).unwrap_or_default();
+            outcome::Outcome::RpcError {
+                code,
+                caller_fault: rule.failure.is_callers(code),
+            }
+        }
+        Outcome::Result(result) => {
+            let asked = rule.gate.is_some();
+            outcome::Outcome::Result {
+                is_error: asked && params::is_error(result),
+                predicate_failed: asked && rule.failure.finds(result),
+            }
         }
     }
 }

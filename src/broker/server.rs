@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use super::affinity::Affinity;
 use super::expiry::Deadlines;
+use super::guards::Guards;
 use super::handshake::Opening;
 use super::lane::{Lane, LaneBounds};
 use super::listen::Listen;
@@ -103,6 +104,7 @@ pub struct Server {
     affinity: Affinity,
     tool_headers: ToolHeaders,
     rules: Rules,
+    guards: Guards,
     deadlines: Arc<Deadlines>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
@@ -139,6 +141,7 @@ impl Server {
             affinity: Affinity::default(),
             tool_headers: ToolHeaders::default(),
             rules: Rules::new(&config),
+            guards: Guards::new(&config),
             deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
             listens: Mutex::default(),
             stats: Arc::default(),
@@ -211,6 +214,17 @@ impl Server {
     #[must_use]
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// What stands before its workers.
+    #[must_use]
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// Lets its actor look after it now.
+    pub(super) fn wake(&self) {
+        self.pressure.notify_one();
     }
 
     pub(super) fn deadlines(&self) -> &Arc<Deadlines> {

@@ -210,7 +210,7 @@ fn release(
     member.enter(Phase::Gone);
     server.leave_lanes(member);
     let session = member.session();
-    let lost = server.lose(member, &end.what);
+    let lost = server.lose(member, end);
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     let fault = match &refused {
         _ if era_refused => None,

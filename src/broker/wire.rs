@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -35,7 +35,7 @@ impl Member {
         lease: Lease,
     ) -> Result<(), (SendError, Option<Box<Call>>)> {
         self.served.fetch_add(1, Ordering::Relaxed);
-        call.count_sent();
+        call.begin(Instant::now());
         let request = call.request();
         let (message, id) = (request.message.clone(), request.id.clone());
         let token = request.token.clone();
@@ -50,7 +50,7 @@ impl Member {
         if !flight.arrive(self, wire) {
             let entry = self.calls().remove(wire);
             if let Some(Entry::Client(mut call, _lease)) = entry {
-                call.cancel(&self.stats);
+                call.cancel();
             }
             return Ok(());
         }
@@ -117,7 +117,7 @@ impl Member {
         let Some(mut call) = forsaken else {
             return;
         };
-        call.cancel(&self.stats);
+        call.cancel();
         self.tell(&message::cancelled(wire, reason));
         let member = Arc::clone(self);
         tokio::spawn(async move {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 
-use self::places::{Places, Turn, Waiter};
+use self::places::{Places, Seat, Turn, Waiter};
 use super::member::Member;
 use crate::policy::class::Class;
 use crate::policy::codel::Pace;
@@ -65,6 +65,17 @@ pub struct Want {
     pub bytes: usize,
     /// Digest of the tool; 0 for anything else.
     pub tool: u64,
+    /// Wants a worker for itself as long as it lasts.
+    pub alone: bool,
+}
+
+impl Want {
+    fn seat(&self) -> Seat {
+        Seat {
+            tool: self.tool,
+            alone: self.alone,
+        }
+    }
 }
 
 /// One place at a worker.
@@ -72,7 +83,7 @@ pub struct Want {
 pub struct Lease {
     lane: Arc<Lane>,
     member: Arc<Member>,
-    tool: u64,
+    seat: Seat,
     answered: bool,
 }
 
@@ -91,7 +102,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.lane.release(&self.member, self.tool, self.answered);
+        self.lane.release(&self.member, self.seat, self.answered);
     }
 }
 
@@ -187,9 +198,9 @@ impl Lane {
         let member = match preferred {
             Some(member) => member,
             None if !places.nobody_waits() => return None,
-            None => places.choose(want.tool, self.bounds.concurrency, Instant::now())?,
+            None => places.choose(want.seat(), self.bounds.concurrency, Instant::now())?,
         };
-        Some(self.grant(&mut places, member, want.tool))
+        Some(self.grant(&mut places, member, want.seat()))
     }
 
     /// A place, waiting for one if need be.
@@ -232,7 +243,7 @@ impl Lane {
             deadline: want.deadline.unwrap_or(now + PATIENCE),
             item: Waiter {
                 whole,
-                tool: want.tool,
+                seat: want.seat(),
                 grant,
             },
         };
@@ -308,8 +319,8 @@ impl Lane {
         }
     }
 
-    fn grant(self: &Arc<Self>, places: &mut Places, member: Arc<Member>, tool: u64) -> Lease {
-        places.take(tool, &member);
+    fn grant(self: &Arc<Self>, places: &mut Places, member: Arc<Member>, seat: Seat) -> Lease {
+        places.take(seat, &member);
         // Less than one worker's worth of places is left: time for a spare, if the actor may start
         // one and has not seen as many calls already. Waking it for each would cost as much as
         // the call.
@@ -322,15 +333,15 @@ impl Lane {
         Lease {
             lane: Arc::clone(self),
             member,
-            tool,
+            seat,
             answered: false,
         }
     }
 
-    fn release(self: &Arc<Self>, member: &Arc<Member>, tool: u64, answered: bool) {
+    fn release(self: &Arc<Self>, member: &Arc<Member>, seat: Seat, answered: bool) {
         let wanted = {
             let mut places = self.places();
-            places.give(tool, member, answered, Instant::now());
+            places.give(seat, member, answered, Instant::now());
             !places.nobody_waits()
         };
         if wanted {
@@ -352,7 +363,7 @@ impl Lane {
                         if waiter.whole {
                             places.members.retain(|m| m.id() != member.id());
                         }
-                        let lease = self.grant(&mut places, member, waiter.tool);
+                        let lease = self.grant(&mut places, member, waiter.seat);
                         Some((waiter, lease))
                     }
                 };

@@ -16,13 +16,21 @@ use crate::policy::codel::Pace;
 use crate::policy::fair_queue::{Bounds, Cause, FairQueue, Fate};
 use crate::policy::refusal::Refusal;
 
+/// What kind of place it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    /// Digest of the tool it is for; 0 for anything else.
+    pub(super) tool: u64,
+    /// Nobody else is at the worker meanwhile.
+    pub(super) alone: bool,
+}
+
 /// Somebody who waits for a place.
 #[derive(Debug)]
 pub(super) struct Waiter {
     /// Wants a worker without any call, to take it out of the lane.
     pub(super) whole: bool,
-    /// Digest of the tool it is for; 0 for anything else.
-    pub(super) tool: u64,
+    pub(super) seat: Seat,
     pub(super) grant: oneshot::Sender<Result<Lease, Refusal>>,
 }
 
@@ -63,35 +71,40 @@ impl Places {
         }
     }
 
-    /// The worker with the fewest calls that has a place for this tool, of `limit` each.
-    pub(super) fn choose(&self, tool: u64, limit: usize, now: Instant) -> Option<Arc<Member>> {
-        let least = self.members.iter().min_by_key(|m| m.leases())?;
-        if least.leases() >= limit {
+    /// The worker with the fewest calls that has a place of this kind, of `limit` each.
+    pub(super) fn choose(&self, seat: Seat, limit: usize, now: Instant) -> Option<Arc<Member>> {
+        let limit = if seat.alone { 1 } else { limit };
+        let least = self.members.iter().min_by_key(|m| load(m))?;
+        if load(least) >= limit {
             return None;
         }
         let workers = self.members.len();
-        if self.bulkhead.admits(tool, least.id(), workers, now) {
+        let admits = |m: &Member| self.bulkhead.admits(seat.tool, m.id(), workers, now);
+        if admits(least) {
             return Some(Arc::clone(least));
         }
-        let admitted = self
-            .members
-            .iter()
-            .filter(|m| m.leases() < limit && self.bulkhead.admits(tool, m.id(), workers, now));
-        admitted.min_by_key(|m| m.leases()).map(Arc::clone)
+        let admitted = self.members.iter().filter(|m| load(m) < limit && admits(m));
+        admitted.min_by_key(|m| load(m)).map(Arc::clone)
     }
 
     /// Takes a place at `member`.
-    pub(super) fn take(&mut self, tool: u64, member: &Arc<Member>) {
+    pub(super) fn take(&mut self, seat: Seat, member: &Arc<Member>) {
         member.leases.fetch_add(1, Ordering::Relaxed);
+        if seat.alone {
+            member.set_alone(true);
+        }
         self.in_flight += 1;
-        self.bulkhead.took(tool, member.id());
+        self.bulkhead.took(seat.tool, member.id());
     }
 
     /// Gives it back.
-    pub(super) fn give(&mut self, tool: u64, member: &Member, answered: bool, now: Instant) {
+    pub(super) fn give(&mut self, seat: Seat, member: &Member, answered: bool, now: Instant) {
         member.leases.fetch_sub(1, Ordering::Relaxed);
+        if seat.alone {
+            member.set_alone(false);
+        }
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.bulkhead.left(tool, member.id(), answered, now);
+        self.bulkhead.left(seat.tool, member.id(), answered, now);
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -116,9 +129,13 @@ impl Places {
         }
         loop {
             let chosen = Cell::new(None);
-            let free = self.members.iter().map(|m| m.leases()).min();
+            let free = self.members.iter().map(|m| load(m)).min();
             let fate = |waiter: &Waiter| {
-                let most = if waiter.whole { 1 } else { limit };
+                let most = if waiter.whole || waiter.seat.alone {
+                    1
+                } else {
+                    limit
+                };
                 if waiter.grant.is_closed() {
                     Fate::Gone
                 } else if free.is_none_or(|least| least >= most) {
@@ -135,12 +152,12 @@ impl Places {
                 return Turn::Nobody;
             };
             let waiter = entry.item;
-            match self.choose(waiter.tool, most, now) {
+            match self.choose(waiter.seat, most, now) {
                 Some(member) => return Turn::Serve(waiter, member),
                 // Its tool is everywhere it may be: it waits aside.
                 None => self
                     .parked
-                    .entry(waiter.tool)
+                    .entry(waiter.seat.tool)
                     .or_default()
                     .push_back(waiter),
             }
@@ -152,10 +169,10 @@ impl Places {
             queue.retain(|w| !w.grant.is_closed());
         }
         self.parked.retain(|_, queue| !queue.is_empty());
-        let (tool, member) = self
-            .parked
-            .keys()
-            .find_map(|tool| Some((*tool, self.choose(*tool, limit, now)?)))?;
+        let (tool, member) = self.parked.iter().find_map(|(tool, queue)| {
+            let first = queue.front()?;
+            Some((*tool, self.choose(first.seat, limit, now)?))
+        })?;
         let waiter = self.parked.get_mut(&tool)?.pop_front()?;
         Some(Turn::Serve(waiter, member))
     }
@@ -175,5 +192,14 @@ impl Places {
             in_flight: self.in_flight,
             waiting: self.waiting(),
         }
+    }
+}
+
+/// Calls at a worker; one that has it for itself fills it.
+fn load(member: &Member) -> usize {
+    if member.is_alone() {
+        usize::MAX
+    } else {
+        member.leases()
     }
 }
