@@ -4,7 +4,9 @@
 
 pub mod breaker;
 pub mod bucket;
+pub mod buckets;
 pub mod class;
+pub mod limiter;
 pub mod memory;
 pub mod pool;
 pub mod refusal;
