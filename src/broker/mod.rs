@@ -12,6 +12,7 @@ pub mod control;
 pub mod dispatch;
 pub mod handshake;
 pub mod lane;
+pub mod limits;
 pub mod listen;
 pub mod member;
 pub mod open;

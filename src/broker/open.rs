@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::calls::Reply;
 use super::member::Member;
+use super::principal::Principal;
 use super::rebind;
 use super::server::Server;
 use super::session::{Abilities, Opening, Session};
@@ -44,6 +45,7 @@ impl Server {
     /// No worker is to be had, or there are too many sessions.
     pub async fn open_session(
         self: &Arc<Self>,
+        principal: &Arc<Principal>,
         message: Bytes,
         asked: &Params<'_>,
         streams: StreamBounds,
@@ -59,6 +61,7 @@ impl Server {
                 version,
                 initialize: message,
                 abilities,
+                principal: Arc::clone(principal),
                 stream_buffer: streams.buffer,
                 stream_retention: streams.retention,
             })

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::affinity::Affinity;
 use super::handshake::Opening;
 use super::lane::{Lane, LaneBounds};
+use super::limits::Limits;
 use super::listen::Listen;
 use super::member::Member;
 use super::session::Session;
@@ -38,6 +39,8 @@ pub struct Shared {
     pub start_cap: usize,
     /// The sessions.
     pub sessions: Sessions,
+    /// Who may call how often.
+    pub limits: Arc<Limits>,
     /// Numbers workers.
     pub next_worker: std::sync::atomic::AtomicU64,
 }

@@ -17,10 +17,12 @@ use super::answer::{self, Answer, Fault, SESSION_HEADER};
 use super::body::Events;
 use super::context::Context;
 use super::exchange::VERSION_HEADER;
+use super::limit;
 use crate::broker::calls::ClientCall;
 use crate::broker::dispatch::Ask;
 use crate::broker::member::owned;
 use crate::broker::open::Opened;
+use crate::broker::principal::Principal;
 use crate::broker::refused;
 use crate::broker::server::Server;
 use crate::broker::session::Session;
@@ -37,6 +39,7 @@ use crate::policy::refusal::Refusal;
 pub async fn post(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -46,7 +49,8 @@ pub async fn post(
     };
     if let Message::Request { id, method, params } = &message {
         if method == "initialize" {
-            let id = id.get().to_owned();
+            let raw = *id;
+            let id = raw.get().to_owned();
             if headers.contains_key(SESSION_HEADER) {
                 return answer::fault(
                     Fault::BadRequest,
@@ -56,17 +60,18 @@ pub async fn post(
                 );
             }
             let asked = params::params(*params).unwrap_or_default();
-            return initialize(context, server, &id, body.clone(), &asked).await;
+            let opened = initialize(context, server, caller, &id, body.clone(), &asked);
+            return limit::within(server, caller, raw, method, *params, opened).await;
         }
     }
-    let session = match session(server, headers) {
+    let session = match session(server, caller, headers) {
         Ok(session) => session,
         Err(answer) => return answer,
     };
     session.touch();
     match message {
         Message::Notification { method, params } => {
-            notification(server, &session, &method, params, &body);
+            notification(server, &session, caller, &method, params, &body);
             answer::accepted()
         }
         Message::Response { id, .. } => {
@@ -77,7 +82,8 @@ pub async fn post(
             answer::accepted()
         }
         Message::Request { id, method, params } => {
-            request(context, server, &session, &body, id, &method, params).await
+            let answer = request(context, server, &session, &body, id, &method, params);
+            limit::within(server, caller, id, &method, params, answer).await
         }
     }
 }
@@ -110,7 +116,11 @@ pub fn unreadable(malformed: Malformed, body: &[u8]) -> Answer {
     clippy::result_large_err,
     reason = "an answer is what the caller returns at once"
 )]
-pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
+pub fn session(
+    server: &Arc<Server>,
+    caller: &Principal,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Answer> {
     let Some(id) = headers.get(SESSION_HEADER) else {
         return Err(answer::fault(
             Fault::BadRequest,
@@ -122,7 +132,9 @@ pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>
     let found = id
         .to_str()
         .ok()
-        .and_then(|id| server.shared().sessions.find(id, server.name()));
+        .and_then(|id| server.shared().sessions.find(id, server.name()))
+        // Whose it is instead is nobody's business.
+        .filter(|session| session.belongs_to(caller));
     let Some(session) = found else {
         return Err(answer::session_not_found());
     };
@@ -144,6 +156,7 @@ pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>
 async fn initialize(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     id: &str,
     body: Bytes,
     asked: &params::Params<'_>,
@@ -156,7 +169,7 @@ async fn initialize(
         return refuse(Refusal::draining());
     }
     let opened = server
-        .open_session(body.clone(), asked, context.streams)
+        .open_session(caller, body.clone(), asked, context.streams)
         .await;
     match opened {
         Err(refusal) => refuse(refusal),
@@ -180,6 +193,7 @@ async fn initialize(
 fn notification(
     server: &Arc<Server>,
     session: &Arc<Session>,
+    caller: &Principal,
     method: &str,
     raw: Option<&RawValue>,
     body: &Bytes,
@@ -192,7 +206,8 @@ fn notification(
             }
             return;
         }
-        "notifications/initialized" => session.set_initialized(),
+        "notifications/initialized" if !session.is_initialized() => session.set_initialized(),
+        _ if !limit::takes_notification(server, caller) => return,
         _ => {}
     }
     session.forward(body);

@@ -17,10 +17,12 @@ use super::body::{Events, Hold};
 use super::context::Context;
 use super::exchange::{METHOD_HEADER, NAME_HEADER, VERSION_HEADER};
 use super::legacy;
+use super::limit;
 use crate::broker::calls::ClientCall;
 use crate::broker::dispatch::Ask;
 use crate::broker::listen::Listen;
 use crate::broker::member::owned;
+use crate::broker::principal::Principal;
 use crate::broker::refused;
 use crate::broker::server::Server;
 use crate::broker::stream::{Next, Stream};
@@ -39,6 +41,7 @@ const BUFFER: usize = 4 << 20;
 pub async fn post(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -60,6 +63,19 @@ pub async fn post(
             );
         }
     };
+    let answer = request(context, server, headers, &body, id, method, raw);
+    limit::within(server, caller, id, method, raw, answer).await
+}
+
+async fn request(
+    context: &Context,
+    server: &Arc<Server>,
+    headers: &HeaderMap,
+    body: &Bytes,
+    id: &RawValue,
+    method: &str,
+    raw: Option<&RawValue>,
+) -> Answer {
     match server.speaks(Era::Modern).await {
         Ok(true) => {}
         Ok(false) => return fall_back(server, id),
@@ -74,7 +90,7 @@ pub async fn post(
         return refuse(server, id, &Refusal::draining());
     }
     if method == "subscriptions/listen" {
-        return listen(context, server, id, &body).await;
+        return listen(context, server, id, body).await;
     }
     let stream = Arc::new(Stream::new(0, BUFFER, false));
     let reader = stream.attach();
