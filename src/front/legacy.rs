@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -16,10 +16,9 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Fault, SESSION_HEADER};
 use super::body::Events;
 use super::context::Context;
-use super::exchange::VERSION_HEADER;
+use super::exchange::{Asked, VERSION_HEADER};
 use super::limit;
-use crate::broker::calls::ClientCall;
-use crate::broker::dispatch::Ask;
+use crate::broker::call::Request;
 use crate::broker::member::owned;
 use crate::broker::open::Opened;
 use crate::broker::principal::Principal;
@@ -29,7 +28,7 @@ use crate::broker::session::Session;
 use crate::broker::stream::{Next, Stream};
 use crate::mcp::code;
 use crate::mcp::envelope::{self, Malformed, Message};
-use crate::mcp::era::Version;
+use crate::mcp::era::{Era, Version};
 use crate::mcp::message;
 use crate::mcp::params;
 use crate::mcp::splice::range_of;
@@ -49,19 +48,25 @@ pub async fn post(
     };
     if let Message::Request { id, method, params } = &message {
         if method == "initialize" {
-            let raw = *id;
-            let id = raw.get().to_owned();
+            let (body, params) = (&body, *params);
+            let asked = Asked {
+                body,
+                id,
+                method,
+                params,
+            };
+            let id = id.get();
             if headers.contains_key(SESSION_HEADER) {
                 return answer::fault(
                     Fault::BadRequest,
-                    &id,
+                    id,
                     code::INVALID_REQUEST,
                     "initialize must not be sent within a session",
                 );
             }
-            let asked = params::params(*params).unwrap_or_default();
-            let opened = initialize(context, server, caller, &id, body.clone(), &asked);
-            return limit::within(server, caller, raw, method, *params, opened).await;
+            let wanted = params::params(params).unwrap_or_default();
+            let opened = initialize(context, server, caller, id, body.clone(), &wanted);
+            return limit::within(server, caller, asked, opened).await;
         }
     }
     let session = match session(server, caller, headers) {
@@ -82,8 +87,15 @@ pub async fn post(
             answer::accepted()
         }
         Message::Request { id, method, params } => {
-            let answer = request(context, server, &session, &body, id, &method, params);
-            limit::within(server, caller, id, &method, params, answer).await
+            let (body, method) = (&body, method.as_ref());
+            let asked = Asked {
+                body,
+                id,
+                method,
+                params,
+            };
+            let answer = request(context, server, &session, caller, asked);
+            limit::within(server, caller, asked, answer).await
         }
     }
 }
@@ -217,11 +229,15 @@ async fn request(
     context: &Context,
     server: &Arc<Server>,
     session: &Arc<Session>,
-    body: &Bytes,
-    id: &RawValue,
-    method: &str,
-    raw: Option<&RawValue>,
+    caller: &Arc<Principal>,
+    asked: Asked<'_>,
 ) -> Answer {
+    let Asked {
+        body,
+        id,
+        method,
+        params,
+    } = asked;
     if method == "ping" {
         return answer::json(message::result(id.get(), "{}"));
     }
@@ -230,7 +246,7 @@ async fn request(
         server.stats().refused(&refusal);
         return answer::json(refused::error(id.get().as_bytes(), &refusal));
     }
-    let params = params::params(raw).unwrap_or_default();
+    let params = params::params(params).unwrap_or_default();
     let mut prefer = server.minter(&params);
     if let Some(settled) = session_state(server, session, method, id, &params, &mut prefer) {
         return settled;
@@ -238,22 +254,21 @@ async fn request(
     let token = params::meta(&params).and_then(|m| m.progress_token);
     let stream = session.open_stream();
     let reader = stream.attach();
-    let ask = Ask {
+    let tool = (method == "tools/call").then_some(params.name).flatten();
+    let request = Request {
         id: range_of(body, id),
         token: token.map(|t| range_of(body, t)),
+        tool: tool.map(|t| range_of(body, t)),
         prefer,
-        call: ClientCall {
-            id: owned(id),
-            token: token.map(owned),
-            stream: Arc::clone(&stream),
-            session: Some(Arc::clone(session)),
-            wants_logs: false,
-            lists_tools: false,
-            accepted: Instant::now(),
-        },
+        stream: Arc::clone(&stream),
+        principal: Arc::clone(caller),
+        session: Some(Arc::clone(session)),
+        wants_logs: false,
+        lists_tools: method == "tools/list",
         message: body.clone(),
     };
-    server.submit_detached(session, ask);
+    // It goes on without its connection; only a cancel ends it.
+    let _ = server.submit(Era::Legacy, request);
     let events = Events::new(
         Arc::clone(&stream),
         reader,

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hyper::header::HeaderValue;
-use serde_json::value::RawValue;
 
 use super::answer::{self, Answer};
+use super::exchange::Asked;
 use crate::broker::limits::{self, Allowance, Said, Scope};
 use crate::broker::principal::Principal;
 use crate::broker::refused;
@@ -23,15 +23,13 @@ use crate::mcp::params;
 pub async fn within(
     server: &Arc<Server>,
     caller: &Principal,
-    id: &RawValue,
-    method: &str,
-    raw: Option<&RawValue>,
+    asked: Asked<'_>,
     serve: impl Future<Output = Answer>,
 ) -> Answer {
-    if method == "ping" {
+    if asked.method == "ping" {
         return serve.await;
     }
-    let tool = tool(server, method, raw);
+    let tool = tool(server, asked);
     let limits = &server.shared().limits;
     let allowance = limits.take(caller, server.config(), tool.as_deref(), Instant::now());
     let mut answer = match allowance.refused() {
@@ -39,7 +37,7 @@ pub async fn within(
         Some(said) => {
             let refusal = limits::refusal(said, caller, server.name(), tool.as_deref());
             server.stats().refused(&refusal);
-            answer::json(refused::error(id.get().as_bytes(), &refusal))
+            answer::json(refused::error(asked.id.get().as_bytes(), &refusal))
         }
     };
     if let Some(told) = headers(&allowance) {
@@ -61,7 +59,7 @@ pub fn takes_notification(server: &Server, caller: &Principal) -> bool {
 }
 
 /// The tool that is called, if any tool of the server has a limit.
-fn tool(server: &Server, method: &str, raw: Option<&RawValue>) -> Option<String> {
+fn tool(server: &Server, asked: Asked<'_>) -> Option<String> {
     let limited = || {
         server
             .config()
@@ -69,10 +67,10 @@ fn tool(server: &Server, method: &str, raw: Option<&RawValue>) -> Option<String>
             .values()
             .any(|t| t.rate_limit.is_some())
     };
-    if method != "tools/call" || !limited() {
+    if asked.method != "tools/call" || !limited() {
         return None;
     }
-    params::text(params::params(raw)?.name)
+    params::text(params::params(asked.params)?.name)
 }
 
 /// Headers that tell how much is left (draft-ietf-httpapi-ratelimit-headers).
