@@ -16,6 +16,7 @@ pub mod flight;
 pub mod guards;
 pub mod handshake;
 pub mod lane;
+pub mod limits;
 pub mod listen;
 pub mod member;
 pub mod open;

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::calls::Reply;
 use super::lane::Want;
 use super::member::Member;
+use super::principal::Principal;
 use super::rebind;
 use super::server::Server;
 use super::session::{Abilities, Opening, Session};
@@ -45,6 +46,7 @@ impl Server {
     /// No worker is to be had, or there are too many sessions.
     pub async fn open_session(
         self: &Arc<Self>,
+        principal: &Arc<Principal>,
         message: Bytes,
         asked: &Params<'_>,
         streams: StreamBounds,
@@ -60,6 +62,7 @@ impl Server {
                 version,
                 initialize: message,
                 abilities,
+                principal: Arc::clone(principal),
                 stream_buffer: streams.buffer,
                 stream_retention: streams.retention,
             })

@@ -16,6 +16,7 @@ use super::expiry::Deadlines;
 use super::guards::Guards;
 use super::handshake::Opening;
 use super::lane::{Lane, LaneBounds};
+use super::limits::Limits;
 use super::listen::Listen;
 use super::member::Member;
 use super::rules::Rules;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub start_cap: usize,
     /// The sessions.
     pub sessions: Sessions,
+    /// Who may call how often.
+    pub limits: Arc<Limits>,
     /// Numbers workers.
     pub next_worker: std::sync::atomic::AtomicU64,
 }

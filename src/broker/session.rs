@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 use super::flight::Flight;
 use super::lane::Lane;
 use super::member::Member;
+use super::principal::Principal;
 use super::server::Server;
 use super::stream::Stream;
 use crate::mcp::era::Version;
@@ -84,6 +85,8 @@ pub struct Opening {
     pub initialize: Bytes,
     /// What the client can be asked for.
     pub abilities: Abilities,
+    /// Who opened it.
+    pub principal: Arc<Principal>,
     /// Bytes of events kept per stream.
     pub stream_buffer: usize,
     /// How long a finished stream can be resumed.
@@ -197,6 +200,12 @@ impl Session {
     /// The client finished its handshake.
     pub fn set_initialized(&self) {
         self.initialized.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this caller may use it. Whoever has a token uses only what it opened itself.
+    #[must_use]
+    pub fn belongs_to(&self, caller: &Principal) -> bool {
+        self.opening.principal.owner() == caller.owner()
     }
 
     /// Whether it did.

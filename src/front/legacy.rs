@@ -16,10 +16,12 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Fault, SESSION_HEADER};
 use super::body::Events;
 use super::context::Context;
-use super::exchange::VERSION_HEADER;
+use super::exchange::{Asked, VERSION_HEADER};
+use super::limit;
 use crate::broker::call::Request;
 use crate::broker::member::owned;
 use crate::broker::open::Opened;
+use crate::broker::principal::Principal;
 use crate::broker::refused;
 use crate::broker::server::Server;
 use crate::broker::session::Session;
@@ -36,6 +38,7 @@ use crate::policy::refusal::Refusal;
 pub async fn post(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -45,27 +48,35 @@ pub async fn post(
     };
     if let Message::Request { id, method, params } = &message {
         if method == "initialize" {
-            let id = id.get().to_owned();
+            let (body, params) = (&body, *params);
+            let asked = Asked {
+                body,
+                id,
+                method,
+                params,
+            };
+            let id = id.get();
             if headers.contains_key(SESSION_HEADER) {
                 return answer::fault(
                     Fault::BadRequest,
-                    &id,
+                    id,
                     code::INVALID_REQUEST,
                     "initialize must not be sent within a session",
                 );
             }
-            let asked = params::params(*params).unwrap_or_default();
-            return initialize(context, server, &id, body.clone(), &asked).await;
+            let wanted = params::params(params).unwrap_or_default();
+            let opened = initialize(context, server, caller, id, body.clone(), &wanted);
+            return limit::within(server, caller, asked, opened).await;
         }
     }
-    let session = match session(server, headers) {
+    let session = match session(server, caller, headers) {
         Ok(session) => session,
         Err(answer) => return answer,
     };
     session.touch();
     match message {
         Message::Notification { method, params } => {
-            notification(server, &session, &method, params, &body);
+            notification(server, &session, caller, &method, params, &body);
             answer::accepted()
         }
         Message::Response { id, .. } => {
@@ -76,7 +87,15 @@ pub async fn post(
             answer::accepted()
         }
         Message::Request { id, method, params } => {
-            request(context, server, &session, &body, id, &method, params).await
+            let (body, method) = (&body, method.as_ref());
+            let asked = Asked {
+                body,
+                id,
+                method,
+                params,
+            };
+            let answer = request(context, server, &session, caller, asked);
+            limit::within(server, caller, asked, answer).await
         }
     }
 }
@@ -109,7 +128,11 @@ pub fn unreadable(malformed: Malformed, body: &[u8]) -> Answer {
     clippy::result_large_err,
     reason = "an answer is what the caller returns at once"
 )]
-pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
+pub fn session(
+    server: &Arc<Server>,
+    caller: &Principal,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Answer> {
     let Some(id) = headers.get(SESSION_HEADER) else {
         return Err(answer::fault(
             Fault::BadRequest,
@@ -121,7 +144,9 @@ pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>
     let found = id
         .to_str()
         .ok()
-        .and_then(|id| server.shared().sessions.find(id, server.name()));
+        .and_then(|id| server.shared().sessions.find(id, server.name()))
+        // Whose it is instead is nobody's business.
+        .filter(|session| session.belongs_to(caller));
     let Some(session) = found else {
         return Err(answer::session_not_found());
     };
@@ -143,6 +168,7 @@ pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>
 async fn initialize(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     id: &str,
     body: Bytes,
     asked: &params::Params<'_>,
@@ -155,7 +181,7 @@ async fn initialize(
         return refuse(Refusal::draining());
     }
     let opened = server
-        .open_session(body.clone(), asked, context.streams)
+        .open_session(caller, body.clone(), asked, context.streams)
         .await;
     match opened {
         Err(refusal) => refuse(refusal),
@@ -179,6 +205,7 @@ async fn initialize(
 fn notification(
     server: &Arc<Server>,
     session: &Arc<Session>,
+    caller: &Principal,
     method: &str,
     raw: Option<&RawValue>,
     body: &Bytes,
@@ -191,7 +218,8 @@ fn notification(
             }
             return;
         }
-        "notifications/initialized" => session.set_initialized(),
+        "notifications/initialized" if !session.is_initialized() => session.set_initialized(),
+        _ if !limit::takes_notification(server, caller) => return,
         _ => {}
     }
     session.forward(body);
@@ -201,11 +229,15 @@ async fn request(
     context: &Context,
     server: &Arc<Server>,
     session: &Arc<Session>,
-    body: &Bytes,
-    id: &RawValue,
-    method: &str,
-    raw: Option<&RawValue>,
+    caller: &Arc<Principal>,
+    asked: Asked<'_>,
 ) -> Answer {
+    let Asked {
+        body,
+        id,
+        method,
+        params,
+    } = asked;
     if method == "ping" {
         return answer::json(message::result(id.get(), "{}"));
     }
@@ -214,7 +246,7 @@ async fn request(
         server.stats().refused(&refusal);
         return answer::json(refused::error(id.get().as_bytes(), &refusal));
     }
-    let params = params::params(raw).unwrap_or_default();
+    let params = params::params(params).unwrap_or_default();
     let mut prefer = server.minter(&params);
     if let Some(settled) = session_state(server, session, method, id, &params, &mut prefer) {
         return settled;
@@ -229,7 +261,7 @@ async fn request(
         tool: tool.map(|t| range_of(body, t)),
         prefer,
         stream: Arc::clone(&stream),
-        principal: Arc::clone(&context.nobody),
+        principal: Arc::clone(caller),
         session: Some(Arc::clone(session)),
         wants_logs: false,
         lists_tools: method == "tools/list",

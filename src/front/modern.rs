@@ -14,12 +14,14 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Fault};
 use super::body::{Events, Hold};
 use super::context::Context;
-use super::exchange::{METHOD_HEADER, NAME_HEADER, VERSION_HEADER};
+use super::exchange::{Asked, METHOD_HEADER, NAME_HEADER, VERSION_HEADER};
 use super::legacy;
+use super::limit;
 use crate::broker::call::Request;
 use crate::broker::lane::Want;
 use crate::broker::listen::Listen;
 use crate::broker::member::owned;
+use crate::broker::principal::Principal;
 use crate::broker::refused;
 use crate::broker::server::Server;
 use crate::broker::stream::{Next, Stream};
@@ -38,6 +40,7 @@ const BUFFER: usize = 4 << 20;
 pub async fn post(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -46,8 +49,13 @@ pub async fn post(
         Ok(message) => message,
         Err(malformed) => return legacy::unreadable(malformed, &body),
     };
-    let (id, method, raw) = match &message {
-        Message::Request { id, method, params } => (*id, method.as_ref(), *params),
+    let asked = match &message {
+        Message::Request { id, method, params } => Asked {
+            body: &body,
+            id,
+            method,
+            params: *params,
+        },
         // Cancelling is closing the connection; nothing else can be told without a session.
         Message::Notification { .. } => return answer::accepted(),
         Message::Response { .. } => {
@@ -59,12 +67,29 @@ pub async fn post(
             );
         }
     };
+    let answer = request(context, server, caller, headers, asked);
+    limit::within(server, caller, asked, answer).await
+}
+
+async fn request(
+    context: &Context,
+    server: &Arc<Server>,
+    caller: &Arc<Principal>,
+    headers: &HeaderMap,
+    asked: Asked<'_>,
+) -> Answer {
+    let Asked {
+        body,
+        id,
+        method,
+        params,
+    } = asked;
     match server.speaks(Era::Modern).await {
         Ok(true) => {}
         Ok(false) => return fall_back(server, id),
         Err(refusal) => return refuse(server, id, &refusal),
     }
-    let params = params::params(raw).unwrap_or_default();
+    let params = params::params(params).unwrap_or_default();
     let meta = match check(server, headers, id, method, &params) {
         Ok(meta) => meta,
         Err(answer) => return answer,
@@ -73,7 +98,7 @@ pub async fn post(
         return refuse(server, id, &Refusal::draining());
     }
     if method == "subscriptions/listen" {
-        return listen(context, server, id, &body).await;
+        return listen(context, server, id, body).await;
     }
     let stream = Arc::new(Stream::new(0, BUFFER, false));
     let reader = stream.attach();
@@ -84,7 +109,7 @@ pub async fn post(
         tool: tool.map(|t| range_of(&body, t)),
         prefer: server.minter(&params),
         stream: Arc::clone(&stream),
-        principal: Arc::clone(&context.nobody),
+        principal: Arc::clone(caller),
         session: None,
         wants_logs: meta.log_level.is_some(),
         lists_tools: method == "tools/list",

@@ -34,6 +34,11 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make a token and print the configuration of its principal; asks no daemon
+    Token {
+        /// Name of the principal: 1 to 64 of A-Z a-z 0-9 _ - . @
+        name: String,
+    },
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod args;
 mod render;
 mod table;
+mod token;
 
 use args::{Args, Command};
 use clap::Parser;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         }
     };
     let result = match args.command {
+        Command::Token { name } => return token(&name),
         Command::Status { json, check } => status(args.socket, json, check),
     };
     match result {
@@ -40,6 +42,19 @@ fn main() -> ExitCode {
         Err(message) => {
             let _ = writeln!(io::stderr(), "mainstayctl: {message}");
             ExitCode::from(exit::UNAVAILABLE)
+        }
+    }
+}
+
+fn token(name: &str) -> ExitCode {
+    match token::make(name) {
+        Ok(text) => {
+            let _ = io::stdout().lock().write_all(text.as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            let _ = writeln!(io::stderr(), "mainstayctl: {message}");
+            ExitCode::from(exit::USAGE)
         }
     }
 }
