@@ -78,12 +78,8 @@ pub(crate) fn quarantine(socket: Option<PathBuf>, action: &QuarantineAction) -> 
         format!("{server} has no call in quarantine\n")
     } else {
         format!(
-            "{} of {server} sent to workers again\n",
-            plural(
-                cleared,
-                "quarantined call may be",
-                "quarantined calls may be"
-            )
+            "{} of {server} may be sent to workers again\n",
+            plural(cleared, "quarantined call", "quarantined calls")
         )
     })
 }

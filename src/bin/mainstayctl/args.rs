@@ -202,6 +202,43 @@ mod tests {
     }
 
     #[test]
+    fn a_forced_mode_wants_a_reason_and_a_real_time() {
+        let parse = |line: &str| Args::try_parse_from(line.split(' '));
+        for good in [
+            "mainstayctl breaker open github --reason moved",
+            "mainstayctl breaker close github/search --reason moved --for 10m",
+            "mainstayctl breaker shadow github --for 1h30m --reason=moved",
+            "mainstayctl breaker auto github",
+            "mainstayctl breaker auto github --for 10m --reason done",
+            "mainstayctl quarantine clear github",
+            "mainstayctl quarantine --json",
+            "mainstayctl drain github --undo",
+        ] {
+            parse(good).unwrap_or_else(|error| panic!("{good}: {error}"));
+        }
+        for (bad, part) in [
+            ("mainstayctl breaker open github", "--reason"),
+            ("mainstayctl breaker open github --reason=", "say why"),
+            (
+                "mainstayctl breaker open github --reason x --for 10",
+                "\"10s\"",
+            ),
+            (
+                "mainstayctl breaker open github --reason x --for 0s",
+                "leave it out",
+            ),
+            ("mainstayctl breaker open /x --reason x", "github/search"),
+            ("mainstayctl breaker github", "unrecognized"),
+            ("mainstayctl worker recycle music", "invalid"),
+            ("mainstayctl limits --most 0", "from 1 to"),
+            ("mainstayctl quarantine --json clear github", "--json"),
+        ] {
+            let error = parse(bad).unwrap_err().to_string();
+            assert!(error.contains(part), "{bad}: {error}");
+        }
+    }
+
+    #[test]
     fn the_socket_may_stand_before_or_behind_the_command() {
         for line in [
             ["mainstayctl", "--socket", "/s", "status"],

@@ -77,7 +77,7 @@ fn shade(breaker: &BreakerStatus) -> Colour {
 /// The buckets of the limiter.
 pub(crate) fn limits(limits: &[LimitStatus], colour: bool) -> String {
     if limits.is_empty() {
-        return "no bucket is in use: nobody has called lately, so everybody has his whole limit\n"
+        return "no bucket is in use: nobody has called lately, so everybody has the whole limit\n"
             .to_owned();
     }
     let heads = [
@@ -210,5 +210,113 @@ fn wait(milliseconds: u64) -> String {
     match milliseconds {
         0..60_000 => format!("{}.{}s", milliseconds / 1000, milliseconds % 1000 / 100),
         _ => span(milliseconds / 1000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mainstay::broker::snapshot::Snapshot;
+
+    fn example() -> Vec<ServerStatus> {
+        let text = include_str!("../../../tests/support/status.json");
+        serde_json::from_str::<Snapshot>(text).unwrap().servers
+    }
+
+    fn bucket(principal: &str, tool: Option<&str>, remaining: u32) -> LimitStatus {
+        LimitStatus {
+            principal: principal.to_owned(),
+            server: tool.map(|_| "music".to_owned()),
+            tool: tool.map(str::to_owned),
+            rate: 100,
+            burst_size: 200,
+            remaining,
+            granted: 12_345,
+            refused: 6,
+        }
+    }
+
+    #[test]
+    fn the_breakers() {
+        let mut servers = example();
+        let forced = &mut servers[0].breakers[1];
+        forced.mode = "forced_open".to_owned();
+        forced.expires_in_ms = Some(599_000);
+        let golden = "\
+SERVER  TOOL    STATE   MODE         IN A ROW  WINDOW  TRIPS  NEXT PROBE  ENDS IN  BY             REASON
+music   -       closed  auto                1    2/40      3           -        -  -              -
+music   render  closed  forced open         0     0/0      0           -   9m 59s  user 0 (root)  counting first
+github  -       open    auto                5     5/5      1        1.2s        -  -              5 failures in a row
+";
+        let text = breakers(&servers, false);
+        assert_eq!(text, golden, "\n{text}");
+        assert!(breakers(&servers, true).contains("\x1b[31mopen\x1b[0m"));
+    }
+
+    #[test]
+    fn a_mode_without_an_end_never_ends() {
+        let text = breakers(&example(), false);
+        let line = text.lines().find(|line| line.contains("shadow")).unwrap();
+        assert!(line.contains("  never  user 0 (root)  "), "{line}");
+    }
+
+    #[test]
+    fn the_limits() {
+        let golden = "\
+PRINCIPAL            SERVER  TOOL     RATE  BURST  LEFT  GRANTED  REFUSED
+ann                  -       -       100/s    200    17    12345        6
+anonymous@127.0.0.1  music   render  100/s    200     0    12345        6
+\\u{1b}[2Jforged      -       -       100/s    200     1    12345        6
+";
+        let buckets = [
+            bucket("ann", None, 17),
+            bucket("anonymous@127.0.0.1", Some("render"), 0),
+            bucket("\x1b[2Jforged", None, 1),
+        ];
+        let text = limits(&buckets, false);
+        assert_eq!(text, golden, "\n{text}");
+    }
+
+    #[test]
+    fn the_quarantine() {
+        let golden = "\
+SERVER  TOOL          DIGEST            CRASHES  REFUSED  EXPIRES IN
+music   import_score  00f1e2d3c4b5a697        2       11      9m 41s
+";
+        let text = quarantine(&example(), false);
+        assert_eq!(text, golden, "\n{text}");
+    }
+
+    #[test]
+    fn what_is_empty_says_what_that_means() {
+        for (text, part) in [
+            (breakers(&[], false), "guards no server"),
+            (limits(&[], false), "the whole limit"),
+            (quarantine(&[], false), "no call is in quarantine"),
+            (crate::render::workers(&[], false), "no worker is there"),
+        ] {
+            assert!(text.contains(part), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+    }
+
+    #[test]
+    fn notes_say_what_is_unusual_and_nothing_else() {
+        let mut server = example().remove(0);
+        server.breakers.truncate(1);
+        server.quarantine.clear();
+        assert!(notes(&server).is_empty());
+        server.breakers[0].mode = "forced_open".to_owned();
+        server.breakers[0].author = Some("user 0 (root)".to_owned());
+        server.breakers[0].reason = Some("moved".to_owned());
+        server.breakers[0].expires_in_ms = Some(90_000);
+        server.pressure = Some("memory above the soft limit".to_owned());
+        assert_eq!(
+            notes(&server),
+            [
+                "breaker forced open by user 0 (root) for another 1m 30s: moved",
+                "under pressure: memory above the soft limit",
+            ]
+        );
     }
 }

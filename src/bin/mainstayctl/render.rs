@@ -250,10 +250,15 @@ SERVER           HEALTH  ERA            STATE    READY/BUSY/MAX  IN FLIGHT  QUEU
 music (default)  ok      legacy+modern  none             5/2/20          3       2        17  12358        4         1
 github           down    unknown        session           0/0/4          0       0         0      0        0         4
 
+music:
+  breaker of render shadow by user 0 (root) until `breaker auto`: counting first
+  1 call in quarantine; see `mainstayctl quarantine`
+
 github is down: no worker is ready; the last one exited with status 1 before it was ready
   last failure 3s ago: exited with status 1 before it was ready; 4 failed starts in a row; next attempt in 2.0 s
   stderr | Traceback (most recent call last):
   stderr | ModuleNotFoundError: No module named 'github_mcp'\\u{1b}[0m
+  breaker open: 5 failures in a row; next probe in 1.2s
 
 SERVER  WORKER   PID  STATE            ERA        AGE  CALLS  IN FLIGHT    MEMORY
 music        3  4711  busy             legacy  2h 12m   6000          2  68.5 MiB
