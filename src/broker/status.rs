@@ -161,7 +161,7 @@ mod tests {
             ),
         ];
         for (breaker, reason) in table {
-            let (health, told) = guarded(Health::Ok, None, &[breaker.clone()], None);
+            let (health, told) = guarded(Health::Ok, None, std::slice::from_ref(&breaker), None);
             assert_eq!(told.as_deref(), reason, "{breaker:?}");
             assert_eq!(health == Health::Degraded, reason.is_some(), "{breaker:?}");
         }
