@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::admin;
 use crate::broker::catalog::Catalog;
 use crate::broker::open::StreamBounds;
+use crate::broker::principal::Principal;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Snapshot, View};
@@ -179,6 +180,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         },
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
+        nobody: Arc::new(Principal::anonymous(address.ip())),
         connections: Arc::clone(&overview.connections),
     });
 

@@ -15,15 +15,13 @@ use tokio::sync::{Notify, oneshot};
 use super::member::Member;
 use crate::policy::refusal::Refusal;
 
-/// How long a call is held while no worker serves at all; below the 60 s time-out of clients.
-const LONGEST_HOLD: Duration = Duration::from_secs(45);
-
 /// Workers and waiters.
 #[derive(Debug)]
 pub struct Lane {
     concurrency: usize,
     queue_size: usize,
     acquire_timeout: Duration,
+    hold: Duration,
     /// Tells the server's actor that more workers may be needed.
     pressure: Arc<Notify>,
     /// More workers could be started: worth telling when places run short.
@@ -62,6 +60,16 @@ pub struct LaneView {
     pub waiting: usize,
 }
 
+/// What a caller wants of a lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Want {
+    /// The worker that holds what the call refers to; taken even beyond its concurrency, since no
+    /// other can answer.
+    pub prefer: Option<u64>,
+    /// When the call's time is over.
+    pub deadline: Option<Instant>,
+}
+
 /// One place at a worker.
 #[derive(Debug)]
 pub struct Lease {
@@ -92,6 +100,8 @@ pub struct LaneBounds {
     pub queue_size: usize,
     /// How long a caller waits while at least one worker serves.
     pub acquire_timeout: Duration,
+    /// How long a caller is held while none does, but one is to be expected.
+    pub hold: Duration,
 }
 
 impl Lane {
@@ -102,6 +112,7 @@ impl Lane {
             concurrency: bounds.concurrency,
             queue_size: bounds.queue_size,
             acquire_timeout: bounds.acquire_timeout,
+            hold: bounds.hold,
             pressure,
             can_grow: AtomicBool::new(false),
             has_hope: AtomicBool::new(true),
@@ -174,12 +185,14 @@ impl Lane {
         }
     }
 
-    /// A place, if one is free now. `prefer` names the worker that holds what the call refers to;
-    /// it is taken even beyond its concurrency, since no other can answer.
+    /// A place, if one is free now.
     #[must_use]
-    pub fn try_acquire(self: &Arc<Self>, prefer: Option<u64>) -> Option<Lease> {
+    pub fn try_acquire(self: &Arc<Self>, want: &Want) -> Option<Lease> {
         let mut state = self.state();
-        if let Some(member) = prefer.and_then(|id| state.members.iter().find(|m| m.id() == id)) {
+        if let Some(member) = want
+            .prefer
+            .and_then(|id| state.members.iter().find(|m| m.id() == id))
+        {
             let member = Arc::clone(member);
             return Some(self.grant(&mut state, member));
         }
@@ -194,10 +207,10 @@ impl Lane {
     ///
     /// # Errors
     /// The queue is full, or nothing came free in time.
-    pub async fn acquire(self: &Arc<Self>, prefer: Option<u64>) -> Result<Lease, Refusal> {
-        match self.try_acquire(prefer) {
+    pub async fn acquire(self: &Arc<Self>, want: &Want) -> Result<Lease, Refusal> {
+        match self.try_acquire(want) {
             Some(lease) => Ok(lease),
-            None => self.wait(false).await,
+            None => self.wait(want, false).await,
         }
     }
 
@@ -215,12 +228,12 @@ impl Lane {
             self.pressure.notify_one();
             return Ok(member);
         }
-        let lease = self.wait(true).await?;
+        let lease = self.wait(&Want::default(), true).await?;
         self.remove(lease.member.id());
         Ok(Arc::clone(&lease.member))
     }
 
-    async fn wait(self: &Arc<Self>, whole: bool) -> Result<Lease, Refusal> {
+    async fn wait(self: &Arc<Self>, want: &Want, whole: bool) -> Result<Lease, Refusal> {
         let (grant, mut granted) = oneshot::channel();
         {
             let mut state = self.state();
@@ -237,11 +250,17 @@ impl Lane {
         // A worker may have come free between the attempt and the queue.
         self.serve_waiters();
         let start = Instant::now();
+        let left = || {
+            want.deadline
+                .map(|d| d.saturating_duration_since(Instant::now()))
+        };
         loop {
-            match tokio::time::timeout(self.acquire_timeout, &mut granted).await {
+            let patience = left().map_or(self.acquire_timeout, |l| l.min(self.acquire_timeout));
+            match tokio::time::timeout(patience, &mut granted).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(Refusal::draining()),
-                Err(_) if start.elapsed() < LONGEST_HOLD && self.is_short_outage() => {}
+                Err(_) if left() == Some(Duration::ZERO) => break,
+                Err(_) if start.elapsed() < self.hold && self.is_short_outage() => {}
                 Err(_) => break,
             }
         }
@@ -249,6 +268,13 @@ impl Lane {
         // A grant that crossed the deadline is as good as any.
         match granted.try_recv() {
             Ok(outcome) => outcome,
+            Err(_) if left() == Some(Duration::ZERO) => Err(Refusal::deadline_exceeded(
+                format!(
+                    "no worker came free within {:.1} s, and the call's time (call_timeout) is over",
+                    start.elapsed().as_secs_f64()
+                ),
+                true,
+            )),
             Err(_) => Err(Refusal::overloaded(
                 format!(
                     "no worker came free within {:.1} s",

@@ -6,10 +6,13 @@
 //! legacy era come back to. It knows nothing of HTTP.
 
 pub mod affinity;
+pub mod call;
 pub mod calls;
 pub mod catalog;
 pub mod control;
 pub mod dispatch;
+pub mod expiry;
+pub mod flight;
 pub mod handshake;
 pub mod lane;
 pub mod listen;
@@ -18,8 +21,10 @@ pub mod open;
 mod outage;
 pub mod principal;
 mod rebind;
+mod redispatch;
 pub mod refused;
 mod route;
+pub mod rules;
 pub mod server;
 pub mod session;
 pub mod sessions;
@@ -30,3 +35,4 @@ pub mod status;
 pub mod stream;
 pub mod supervise;
 pub mod tool_headers;
+mod wire;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::calls::Reply;
+use super::lane::Want;
 use super::member::Member;
 use super::rebind;
 use super::server::Server;
@@ -65,7 +66,7 @@ impl Server {
         };
         if !self.binds_sessions() {
             // A lease proves that a worker is ready, which is what initialize asks.
-            drop(self.lane(Era::Legacy).acquire(None).await?);
+            drop(self.lane(Era::Legacy).acquire(&Want::default()).await?);
             let Some(result) = self.initialized() else {
                 return Err(Refusal::overloaded(
                     format!(
@@ -105,7 +106,7 @@ impl Server {
 
     /// A server without a legacy era answers `initialize` itself, with its error.
     async fn pass_on(&self, message: &Bytes) -> Result<Opened, Refusal> {
-        let lease = self.lane(Era::Modern).acquire(None).await?;
+        let lease = self.lane(Era::Modern).acquire(&Want::default()).await?;
         let reply =
             rebind::ask_as_client(lease.member(), message, self.config().start_timeout).await;
         match reply {

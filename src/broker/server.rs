@@ -12,10 +12,12 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::affinity::Affinity;
+use super::expiry::Deadlines;
 use super::handshake::Opening;
 use super::lane::{Lane, LaneBounds};
 use super::listen::Listen;
 use super::member::Member;
+use super::rules::Rules;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::stats::Stats;
@@ -100,6 +102,8 @@ pub struct Server {
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
     tool_headers: ToolHeaders,
+    rules: Rules,
+    deadlines: Arc<Deadlines>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
     roster: Mutex<Roster>,
@@ -127,7 +131,6 @@ impl Server {
         Arc::new(Self {
             legacy: Lane::new(&bounds, Arc::clone(&pressure)),
             modern: Lane::new(&bounds, Arc::clone(&pressure)),
-            pressure,
             standing: watch::Sender::new(standing),
             initialized: Mutex::default(),
             no_reinitialize: AtomicBool::new(false),
@@ -135,6 +138,8 @@ impl Server {
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: ToolHeaders::default(),
+            rules: Rules::new(&config),
+            deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
             listens: Mutex::default(),
             stats: Arc::default(),
             roster: Mutex::new(Roster {
@@ -146,6 +151,7 @@ impl Server {
                 surplus_since: HashMap::new(),
                 down_since: None,
             }),
+            pressure,
             config,
             shared,
         })
@@ -156,6 +162,7 @@ impl Server {
             concurrency: config.concurrency,
             queue_size: config.queue_size,
             acquire_timeout: config.pool.acquire_timeout,
+            hold: config.recovery.hold,
         }
     }
 
@@ -197,6 +204,16 @@ impl Server {
     #[must_use]
     pub fn tool_headers(&self) -> &ToolHeaders {
         &self.tool_headers
+    }
+
+    /// What holds for its tools.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    pub(super) fn deadlines(&self) -> &Arc<Deadlines> {
+        &self.deadlines
     }
 
     /// Its legacy sessions.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use super::origin::Gate;
 use crate::broker::catalog::Catalog;
 use crate::broker::open::StreamBounds;
+use crate::broker::principal::Principal;
 use crate::broker::snapshot::View;
 use crate::config::Listen;
 
@@ -23,6 +24,8 @@ pub struct Context {
     pub view: Arc<dyn View>,
     /// New calls are refused: the daemon is stopping.
     pub draining: Arc<AtomicBool>,
+    /// Who calls without saying who it is.
+    pub nobody: Arc<Principal>,
     /// Open connections.
     pub connections: Arc<AtomicU64>,
 }

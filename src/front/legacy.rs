@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -17,8 +17,7 @@ use super::answer::{self, Answer, Fault, SESSION_HEADER};
 use super::body::Events;
 use super::context::Context;
 use super::exchange::VERSION_HEADER;
-use crate::broker::calls::ClientCall;
-use crate::broker::dispatch::Ask;
+use crate::broker::call::Request;
 use crate::broker::member::owned;
 use crate::broker::open::Opened;
 use crate::broker::refused;
@@ -27,7 +26,7 @@ use crate::broker::session::Session;
 use crate::broker::stream::{Next, Stream};
 use crate::mcp::code;
 use crate::mcp::envelope::{self, Malformed, Message};
-use crate::mcp::era::Version;
+use crate::mcp::era::{Era, Version};
 use crate::mcp::message;
 use crate::mcp::params;
 use crate::mcp::splice::range_of;
@@ -223,22 +222,21 @@ async fn request(
     let token = params::meta(&params).and_then(|m| m.progress_token);
     let stream = session.open_stream();
     let reader = stream.attach();
-    let ask = Ask {
+    let tool = (method == "tools/call").then_some(params.name).flatten();
+    let request = Request {
         id: range_of(body, id),
         token: token.map(|t| range_of(body, t)),
+        tool: tool.map(|t| range_of(body, t)),
         prefer,
-        call: ClientCall {
-            id: owned(id),
-            token: token.map(owned),
-            stream: Arc::clone(&stream),
-            session: Some(Arc::clone(session)),
-            wants_logs: false,
-            lists_tools: false,
-            accepted: Instant::now(),
-        },
+        stream: Arc::clone(&stream),
+        principal: Arc::clone(&context.nobody),
+        session: Some(Arc::clone(session)),
+        wants_logs: false,
+        lists_tools: method == "tools/list",
         message: body.clone(),
     };
-    server.submit_detached(session, ask);
+    // It goes on without its connection; only a cancel ends it.
+    let _ = server.submit(Era::Legacy, request);
     let events = Events::new(
         Arc::clone(&stream),
         reader,

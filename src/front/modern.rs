@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName};
@@ -17,8 +16,8 @@ use super::body::{Events, Hold};
 use super::context::Context;
 use super::exchange::{METHOD_HEADER, NAME_HEADER, VERSION_HEADER};
 use super::legacy;
-use crate::broker::calls::ClientCall;
-use crate::broker::dispatch::Ask;
+use crate::broker::call::Request;
+use crate::broker::lane::Want;
 use crate::broker::listen::Listen;
 use crate::broker::member::owned;
 use crate::broker::refused;
@@ -78,25 +77,21 @@ pub async fn post(
     }
     let stream = Arc::new(Stream::new(0, BUFFER, false));
     let reader = stream.attach();
-    let ask = Ask {
+    let tool = (method == "tools/call").then_some(params.name).flatten();
+    let request = Request {
         id: range_of(&body, id),
         token: meta.progress_token.map(|t| range_of(&body, t)),
+        tool: tool.map(|t| range_of(&body, t)),
         prefer: server.minter(&params),
-        call: ClientCall {
-            id: owned(id),
-            token: meta.progress_token.map(owned),
-            stream: Arc::clone(&stream),
-            session: None,
-            wants_logs: meta.log_level.is_some(),
-            lists_tools: method == "tools/list",
-            accepted: Instant::now(),
-        },
+        stream: Arc::clone(&stream),
+        principal: Arc::clone(&context.nobody),
+        session: None,
+        wants_logs: meta.log_level.is_some(),
+        lists_tools: method == "tools/list",
         message: body.clone(),
     };
-    match server.submit(ask).await {
-        Err(refusal) => answer::json(refused::error(id.get().as_bytes(), &refusal)),
-        Ok(sent) => decide(context, stream, reader, Hold::Call(sent)).await,
-    }
+    let flight = server.submit(Era::Modern, request);
+    decide(context, stream, reader, Hold::Call(flight)).await
 }
 
 /// Chooses the form of the answer by what comes first: the answer itself is JSON; a notification,
@@ -125,7 +120,7 @@ async fn decide(context: &Context, stream: Arc<Stream>, reader: u64, hold: Hold)
 
 async fn listen(context: &Context, server: &Arc<Server>, id: &RawValue, body: &Bytes) -> Answer {
     // At least one worker has to be there to acknowledge it.
-    let ready = server.lane(Era::Modern).acquire(None).await;
+    let ready = server.lane(Era::Modern).acquire(&Want::default()).await;
     if let Err(refusal) = ready {
         return refuse(server, id, &refusal);
     }
