@@ -458,3 +458,26 @@ fn without_a_daemon_every_command_says_so() {
         assert!(message.contains("is mainstayd running?"), "{message}");
     }
 }
+
+/// The commands of the README are commands of the tool.
+#[test]
+fn the_documented_commands_exist() {
+    let section = include_str!("../README.md").split("\n## Steering it\n");
+    let section = section.last().unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut seen = 0;
+    for row in rows {
+        let line = row.split('`').next().unwrap();
+        let words = line.split(' ');
+        let words = words.take_while(|word| word.bytes().all(|b| b.is_ascii_lowercase()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstayctl"));
+        let output = command.args(words).arg("--help").output().unwrap();
+        let help = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{line}: {output:?}");
+        for option in line.split(' ').filter(|word| word.starts_with("--")) {
+            assert!(help.contains(option), "{line}: {help}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 12);
+}
