@@ -56,14 +56,21 @@ fn breaker(server: &ServerStatus, breaker: &BreakerStatus) -> Vec<Cell> {
         breaker.failures_in_a_row.to_string().into(),
         format!("{}/{}", breaker.window_failures, breaker.window_calls).into(),
         breaker.trips.to_string().into(),
-        breaker
-            .retry_in_ms
+        next_probe(breaker)
             .map_or_else(|| NONE.to_owned(), wait)
             .into(),
         ends.into(),
         named(breaker.author.as_deref()).into(),
         shown(breaker.reason.as_deref(), REASON_SHOWN).into(),
     ]
+}
+
+/// Milliseconds to the next probe. One that is forced open never probes: what callers are told to
+/// wait for there is the end of the mode.
+fn next_probe(breaker: &BreakerStatus) -> Option<u64> {
+    breaker
+        .retry_in_ms
+        .filter(|_| breaker.mode != "forced_open")
 }
 
 fn shade(breaker: &BreakerStatus) -> Colour {
@@ -183,7 +190,7 @@ fn breaker_note(breaker: &BreakerStatus) -> String {
     if let Some(reason) = &breaker.reason {
         note.push_str(&format!(": {}", escape(reason, REASON_SHOWN)));
     }
-    if let Some(left) = breaker.retry_in_ms {
+    if let Some(left) = next_probe(breaker) {
         note.push_str(&format!("; next probe in {}", wait(left)));
     }
     note
@@ -242,6 +249,7 @@ mod tests {
         let forced = &mut servers[0].breakers[1];
         forced.mode = "forced_open".to_owned();
         forced.expires_in_ms = Some(599_000);
+        forced.retry_in_ms = forced.expires_in_ms;
         let golden = "\
 SERVER  TOOL    STATE   MODE         IN A ROW  WINDOW  TRIPS  NEXT PROBE  ENDS IN  BY             REASON
 music   -       closed  auto                1    2/40      3           -        -  -              -
@@ -310,6 +318,7 @@ music   import_score  00f1e2d3c4b5a697        2       11      9m 41s
         server.breakers[0].author = Some("user 0 (root)".to_owned());
         server.breakers[0].reason = Some("moved".to_owned());
         server.breakers[0].expires_in_ms = Some(90_000);
+        server.breakers[0].retry_in_ms = Some(90_000);
         server.pressure = Some("memory above the soft limit".to_owned());
         assert_eq!(
             notes(&server),
