@@ -200,7 +200,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
-    let mut admin = tokio::spawn(admin::server::serve(admin, Arc::clone(&view), async move {
+    let operator = admin::operator::Operator::new(Arc::clone(&view), None);
+    let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
     let _ = overview.listen.set(address);

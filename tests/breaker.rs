@@ -376,6 +376,30 @@ fn pitfall_3_late_outcomes_of_an_older_generation_move_nothing() {
 }
 
 #[test]
+fn pitfall_3_a_probe_of_an_earlier_ramp_frees_no_permit_of_this_one() {
+    for how in [
+        None,
+        Some(Excluded),
+        Some(Success),
+        Some(Failure),
+        Some(BUSY),
+    ] {
+        let mut bench = Bench::half_open();
+        let old = bench.ask().unwrap();
+        bench.pass(CALL);
+        bench.calls(1, Failure);
+        bench.pass(secs(2));
+        let _current = bench.ask().unwrap();
+        match how {
+            None => bench.breaker.give_back(old),
+            Some(verdict) => assert_eq!(bench.settle(old, verdict), None),
+        }
+        assert_eq!(bench.state(), State::HalfOpen, "{how:?}");
+        bench.ask().expect_err("the one permit is out");
+    }
+}
+
+#[test]
 fn a_busy_upstream_is_asked_again_when_it_said_so() {
     let busy = |wait| Busy {
         retry_after: Some(wait),

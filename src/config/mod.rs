@@ -37,3 +37,4 @@ pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
 };
 pub use principals::{check_name, parse_hash};
+pub use value::{format_span, parse_span};

@@ -61,14 +61,18 @@ impl<T> FairQueue<T> {
         let mut victims = Vec::new();
         for class in 0..class {
             while !self.excess(entry.bytes).is_none() {
-                let Some(flow) = self.heaviest(class, excess) else {
+                let flow = self.heaviest(class, excess);
+                let Some(newest) = flow.and_then(|flow| self.take_newest(flow)) else {
                     break;
                 };
-                victims.extend(self.take_newest(flow));
+                victims.push(newest);
             }
         }
-        while let (Some(flow), false) = (equal, self.excess(entry.bytes).is_none()) {
-            victims.extend(self.take_newest(flow));
+        while !self.excess(entry.bytes).is_none() {
+            let Some(newest) = equal.and_then(|flow| self.take_newest(flow)) else {
+                break;
+            };
+            victims.push(newest);
         }
         Some(victims)
     }
