@@ -127,6 +127,7 @@ impl Breaker {
 
     /// Takes the outcome of an admitted call, which took `took`. `jitter` in 0.0..=1.0 spreads
     /// the wait if it opens.
+    #[must_use = "a change is to be reported"]
     pub fn settle(
         &mut self,
         now: Instant,
@@ -162,6 +163,7 @@ impl Breaker {
 
     /// An active probe, which spent no call, was answered. Ends the wait of an open breaker; it
     /// never closes one, since what answers a ping need not serve calls.
+    #[must_use = "a change is to be reported"]
     pub fn probe_succeeded(&mut self, now: Instant) -> Option<Transition> {
         let (from, ended) = (self.state(), self.expire(now));
         if let Phase::Open { not_before, .. } = self.phase {
@@ -176,6 +178,7 @@ impl Breaker {
     /// Sets the mode on behalf of `author`, until `expires` or the next such order; nothing else
     /// ends it. After `ForcedOpen` the next call is a probe. Returns the change of state, if any;
     /// the change of mode is the caller's to report.
+    #[must_use = "a change is to be reported"]
     pub fn force(
         &mut self,
         now: Instant,
@@ -211,6 +214,7 @@ impl Breaker {
 
     /// Opens a new breaker as one was left by an earlier life of the daemon, for the rest of its
     /// wait.
+    #[must_use = "a change is to be reported"]
     pub fn resume(&mut self, now: Instant, wait: Duration, reason: &str) -> Option<Transition> {
         let from = self.state();
         self.openings = 1;
@@ -220,6 +224,7 @@ impl Breaker {
 
     /// Ends a forced mode whose time is over, for a caller that does not want to wait for the
     /// next call to notice.
+    #[must_use = "a change is to be reported"]
     pub fn tick(&mut self, now: Instant) -> Option<Transition> {
         let (from, ended) = (self.state(), self.expire(now));
         self.change(now, from, ended)
