@@ -472,6 +472,7 @@ fn a_forced_mode_is_left_only_by_its_expiry_or_an_order() {
     let change = open(&mut bench, Some(expires)).unwrap();
     assert_eq!((change.from, change.to), (State::Closed, State::Open));
     assert_eq!(change.reason, "forced open by ann: upgrade");
+    assert_eq!(change.retry_in, Some(secs(600)));
     assert_eq!(bench.settle(late, Success), None);
     assert_eq!(bench.breaker.probe_succeeded(bench.now), None);
     for _ in 0..599 {
