@@ -157,6 +157,7 @@ fn admit(
     let (down_since, replaced) = {
         let mut roster = server.roster();
         roster.starting.remove(&member.id());
+        roster.restart.ready(Instant::now());
         (roster.down_since.take(), roster.replacing.take())
     };
     if let Some(since) = down_since {

@@ -19,7 +19,7 @@ impl Server {
                 members,
                 roster.starting.len(),
                 roster.last_failure.clone(),
-                roster.restart.failures(),
+                roster.restart.failures(now),
                 roster.restart.wait(now, false),
                 roster.down_since,
             )

@@ -109,7 +109,7 @@ impl Server {
         if era == config::Era::Auto && standing.legacy.is_none() && standing.modern.is_none() {
             // Nothing is known: one worker finds out. Should the question itself be what kills
             // it, now and then one is only initialised.
-            let failures = self.roster().restart.failures();
+            let failures = self.roster().restart.failures(Instant::now());
             let opening = match failures % PROBES_IN_A_ROW {
                 n if n == PROBES_IN_A_ROW - 1 => Opening::Legacy,
                 _ => Opening::Probe,
@@ -272,7 +272,7 @@ impl Server {
             }
             // After a failure one at a time: a broken server must not cost more than it has to.
             let room = cap - roster.starting.len();
-            let count = if roster.restart.failures() > 0 {
+            let count = if roster.restart.is_failing() {
                 count.min(1)
             } else {
                 count
