@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn growth_that_is_not_by_the_call_is_no_leak() {
-        let warm_up = |calls: u64| if calls == 0 { 10 * MIB } else { 70 * MIB };
+        let warm_up = |calls: u64| if calls < 300 { 10 * MIB } else { 200 * MIB };
         assert!(
             trend(100, 10, warm_up).leak().is_none(),
             "a heap that settled"
