@@ -170,6 +170,7 @@ impl Server {
             starting: roster.starting.values().filter(|o| opened_for(o)).count(),
             in_flight: lane.in_flight,
             waiting: lane.waiting,
+            ..View::default()
         }
     }
 
@@ -193,6 +194,7 @@ impl Server {
             concurrency: self.config().concurrency,
             start_cap: self.shared().start_cap,
             bound: era == Era::Legacy && self.binds_sessions(),
+            ..Law::default()
         }
     }
 
