@@ -33,3 +33,4 @@ pub use load::{SYSTEM_FILE, from_str, load};
 pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
 };
+pub use value::{format_span, parse_span};

@@ -3,6 +3,7 @@
 
 mod args;
 mod render;
+mod stress;
 mod table;
 
 use args::{Args, Command};
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
     };
     let result = match args.command {
         Command::Status { json, check } => status(args.socket, json, check),
+        Command::Stress(options) => {
+            let admin = find_socket(args.socket).map(|socket| Client::new(&socket, PATIENCE));
+            stress::run(&options, admin)
+        }
     };
     match result {
         Ok(code) => code,
