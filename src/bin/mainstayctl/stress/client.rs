@@ -268,3 +268,90 @@ fn borrowed<'a>(headers: &'a [(&'static str, String)]) -> Vec<(&'a str, &'a str)
 fn client_info() -> Value {
     json!({"name": "mainstayctl-stress", "version": env!("CARGO_PKG_VERSION")})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::target::Address;
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    /// A server that gives these answers, each on a connection of its own, and returns what it was
+    /// asked.
+    async fn served(answers: &[&str]) -> (Client, tokio::task::JoinHandle<Vec<String>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let target = Address::at(listener.local_addr().unwrap())
+            .resolve()
+            .unwrap();
+        let answers: Vec<String> = answers.iter().map(|answer| (*answer).to_owned()).collect();
+        let server = tokio::spawn(async move {
+            let mut requests = Vec::new();
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let length = stream.read(&mut request).await.unwrap();
+                requests.push(String::from_utf8_lossy(&request[..length]).into_owned());
+                let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: ";
+                stream
+                    .write_all(format!("{head}{answer}").as_bytes())
+                    .await
+                    .unwrap();
+            }
+            requests
+        });
+        let mut client = Client::new(Arc::new(target), None, Era::Legacy);
+        client.session = Some(Session {
+            id: Some("s".to_owned()),
+            version: LEGACY_VERSION.to_owned(),
+        });
+        (client, server)
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_breaks_is_resumed() {
+        let (mut client, server) = served(&[
+            "text/event-stream\r\n\r\nid: 7-0\nretry: 1\ndata: \n\nid: 7-1\ndata: {\"method\":\"x\"}\n\nda",
+            "text/event-stream\r\n\r\nid: 7-2\ndata: {\"id\":1,\"result\":{\"a\":1}}\n\n",
+        ])
+        .await;
+        let result = client.request("ping", &json!({})).await;
+        assert_eq!(result.unwrap(), json!({"a": 1}));
+        let requests = server.await.unwrap();
+        assert!(requests[1].starts_with("GET /mcp "), "{}", requests[1]);
+        assert!(
+            requests[1].contains("last-event-id: 7-1\r\n"),
+            "{}",
+            requests[1]
+        );
+        assert!(
+            requests[1].contains("mcp-session-id: s\r\n"),
+            "{}",
+            requests[1]
+        );
+    }
+
+    #[tokio::test]
+    async fn answers_that_are_none_fail() {
+        for (answer, kind) in [
+            (
+                "application/json\r\n\r\n{\"id\":2,\"result\":{}}",
+                "wrong answer",
+            ),
+            ("application/json\r\n\r\n{\"id\":1", "unreadable answer"),
+            (
+                "application/json\r\n\r\n{\"id\":1,\"error\":{\"code\":-5}}",
+                "error -5",
+            ),
+            (
+                "text/event-stream\r\n\r\ndata: {\"id\":2,\"result\":{}}\n\n",
+                "wrong answer",
+            ),
+            ("text/event-stream\r\n\r\ndata: {\"id\":", "connection"),
+        ] {
+            let (mut client, server) = served(&[answer]).await;
+            let failure = client.request("ping", &json!({})).await.unwrap_err();
+            assert_eq!(failure.kind, kind, "{answer}: {}", failure.example);
+            server.await.unwrap();
+        }
+    }
+}
