@@ -32,10 +32,13 @@ pub async fn run(server: Arc<Server>) {
         if news.borrow_and_update().stopping {
             break;
         }
+        server.expire(Instant::now());
         let wait = server.balance();
+        let net = Instant::now() + wait.min(health_check);
+        let due = server.deadlines().next().map_or(net, |at| at.min(net));
         tokio::select! {
             () = server.pressure().notified() => {}
-            () = tokio::time::sleep(wait.min(health_check)) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
@@ -109,7 +112,7 @@ impl Server {
         if era == config::Era::Auto && standing.legacy.is_none() && standing.modern.is_none() {
             // Nothing is known: one worker finds out. Should the question itself be what kills
             // it, now and then one is only initialised.
-            let failures = self.roster().restart.failures();
+            let failures = self.roster().restart.failures(Instant::now());
             let opening = match failures % PROBES_IN_A_ROW {
                 n if n == PROBES_IN_A_ROW - 1 => Opening::Legacy,
                 _ => Opening::Probe,
@@ -145,7 +148,7 @@ impl Server {
     }
 
     fn view(&self, era: Era) -> View {
-        let lane = self.lane(era).look();
+        let lane = self.lane(era).look(self.stats().median());
         let roster = self.roster();
         let of_era = |m: &Arc<Member>| match era {
             Era::Legacy => m.locked() != Locked::Modern,
@@ -272,7 +275,7 @@ impl Server {
             }
             // After a failure one at a time: a broken server must not cost more than it has to.
             let room = cap - roster.starting.len();
-            let count = if roster.restart.failures() > 0 {
+            let count = if roster.restart.is_failing() {
                 count.min(1)
             } else {
                 count

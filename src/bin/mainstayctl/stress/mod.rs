@@ -16,15 +16,16 @@ mod tally;
 pub(crate) mod target;
 mod user;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::outcome::{self, Failed, Outcome};
 use client::{Client, Era};
 use failure::Failure;
 use load::Load;
 use mainstay::admin::client::Client as Admin;
+use mainstay::exit;
 use mainstay::sys::signal::{Request, Signals};
 use overseer::Overseer;
 use plan::{Chaos, Options};
@@ -47,8 +48,27 @@ const SHARED_PACE: u32 = 80;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// Runs it, reports, and gives the verdict as the exit code. `admin` is the daemon, or why there is
-/// none. An error means that it could not run.
-pub(crate) fn run(options: &Options, admin: Result<Admin, String>) -> Result<ExitCode, String> {
+/// none. It fails if it could not run.
+pub(crate) fn run(options: &Options, admin: Result<Admin, Failed>) -> Outcome {
+    let report = prepare(options, admin.map_err(|failed| failed.message));
+    let report = report.map_err(|message| Failed {
+        code: exit::UNAVAILABLE,
+        message,
+    })?;
+    if options.json {
+        outcome::print_json(&report)?;
+    } else {
+        outcome::print(&report.text())?;
+    }
+    Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::FAILURE)
+    })
+}
+
+/// Finds out whom to call and whose workers to kill, and does it.
+fn prepare(options: &Options, admin: Result<Admin, String>) -> Result<Report, String> {
     let snapshot = admin.and_then(|admin| {
         let snapshot = admin.status().map_err(|error| error.to_string())?;
         Ok((admin, snapshot))
@@ -74,19 +94,7 @@ pub(crate) fn run(options: &Options, admin: Result<Admin, String>) -> Result<Exi
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let report = runtime.block_on(stress(options, target, overseer))?;
-    let text = if options.json {
-        serde_json::to_string_pretty(&report).map_err(|error| error.to_string())? + "\n"
-    } else {
-        report.text()
-    };
-    // A reader that has seen enough is no failure.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
-    Ok(if report.passed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    runtime.block_on(stress(options, target, overseer))
 }
 
 async fn stress(
