@@ -203,7 +203,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let mut admin_stopped = stopped.clone();
     let operator = admin::operator::Operator::new(
         Arc::clone(&view),
-        Some(Arc::clone(&catalog) as Arc<dyn Control>),
+        Arc::clone(&catalog) as Arc<dyn Control>,
     );
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
