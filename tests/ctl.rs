@@ -2,6 +2,7 @@
 //! view behind it, the tool as a process. And what a stranger on that socket can do: nothing.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, Command as Ask, REQUEST_LIMIT, code};
 use mainstay::admin::server::{BindError, MAX_CONNECTIONS, bind, serve};
 use mainstay::broker::snapshot::{Health, Snapshot, View};
@@ -52,7 +53,7 @@ impl Daemon {
             .unwrap();
         let listener = runtime.block_on(async { bind(&path) }).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let view = Arc::new(Fixed(snapshot));
+        let view = Operator::new(Arc::new(Fixed(snapshot)), None);
         let task = runtime.spawn(serve(listener, view, async { stopped.await.unwrap_or(()) }));
         Self {
             path,

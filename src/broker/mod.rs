@@ -6,20 +6,27 @@
 //! legacy era come back to. It knows nothing of HTTP.
 
 pub mod affinity;
+pub mod call;
 pub mod calls;
 pub mod catalog;
 pub mod control;
 pub mod dispatch;
+pub mod expiry;
+pub mod flight;
+pub mod guards;
 pub mod handshake;
 pub mod lane;
+pub mod limits;
 pub mod listen;
 pub mod member;
 pub mod open;
 mod outage;
 pub mod principal;
 mod rebind;
+mod redispatch;
 pub mod refused;
 mod route;
+pub mod rules;
 pub mod server;
 pub mod session;
 pub mod sessions;
@@ -30,3 +37,4 @@ pub mod status;
 pub mod stream;
 pub mod supervise;
 pub mod tool_headers;
+mod wire;

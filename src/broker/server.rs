@@ -12,10 +12,14 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::affinity::Affinity;
+use super::expiry::Deadlines;
+use super::guards::Guards;
 use super::handshake::Opening;
 use super::lane::{Lane, LaneBounds};
+use super::limits::Limits;
 use super::listen::Listen;
 use super::member::Member;
+use super::rules::Rules;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::stats::Stats;
@@ -38,6 +42,8 @@ pub struct Shared {
     pub start_cap: usize,
     /// The sessions.
     pub sessions: Sessions,
+    /// Who may call how often.
+    pub limits: Arc<Limits>,
     /// Numbers workers.
     pub next_worker: std::sync::atomic::AtomicU64,
 }
@@ -100,6 +106,9 @@ pub struct Server {
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
     tool_headers: ToolHeaders,
+    rules: Rules,
+    guards: Guards,
+    deadlines: Arc<Deadlines>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
     roster: Mutex<Roster>,
@@ -127,7 +136,6 @@ impl Server {
         Arc::new(Self {
             legacy: Lane::new(&bounds, Arc::clone(&pressure)),
             modern: Lane::new(&bounds, Arc::clone(&pressure)),
-            pressure,
             standing: watch::Sender::new(standing),
             initialized: Mutex::default(),
             no_reinitialize: AtomicBool::new(false),
@@ -135,6 +143,9 @@ impl Server {
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: ToolHeaders::default(),
+            rules: Rules::new(&config),
+            guards: Guards::new(&config),
+            deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
             listens: Mutex::default(),
             stats: Arc::default(),
             roster: Mutex::new(Roster {
@@ -146,6 +157,7 @@ impl Server {
                 surplus_since: HashMap::new(),
                 down_since: None,
             }),
+            pressure,
             config,
             shared,
         })
@@ -155,7 +167,9 @@ impl Server {
         LaneBounds {
             concurrency: config.concurrency,
             queue_size: config.queue_size,
+            queue_bytes: config.queue_bytes,
             acquire_timeout: config.pool.acquire_timeout,
+            hold: config.recovery.hold,
         }
     }
 
@@ -197,6 +211,27 @@ impl Server {
     #[must_use]
     pub fn tool_headers(&self) -> &ToolHeaders {
         &self.tool_headers
+    }
+
+    /// What holds for its tools.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What stands before its workers.
+    #[must_use]
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// Lets its actor look after it now.
+    pub(super) fn wake(&self) {
+        self.pressure.notify_one();
+    }
+
+    pub(super) fn deadlines(&self) -> &Arc<Deadlines> {
+        &self.deadlines
     }
 
     /// Its legacy sessions.

@@ -32,10 +32,13 @@ pub async fn run(server: Arc<Server>) {
         if news.borrow_and_update().stopping {
             break;
         }
+        server.expire(Instant::now());
         let wait = server.balance();
+        let net = Instant::now() + wait.min(health_check);
+        let due = server.deadlines().next().map_or(net, |at| at.min(net));
         tokio::select! {
             () = server.pressure().notified() => {}
-            () = tokio::time::sleep(wait.min(health_check)) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
@@ -145,7 +148,7 @@ impl Server {
     }
 
     fn view(&self, era: Era) -> View {
-        let lane = self.lane(era).look();
+        let lane = self.lane(era).look(self.stats().median());
         let roster = self.roster();
         let of_era = |m: &Arc<Member>| match era {
             Era::Legacy => m.locked() != Locked::Modern,

@@ -6,6 +6,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod bucket;
 pub mod buckets;
+pub mod bulkhead;
 pub mod class;
 pub mod codel;
 pub mod concurrency;

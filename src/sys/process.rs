@@ -29,6 +29,9 @@ impl From<Signal> for NixSignal {
     }
 }
 
+/// The number of SIGKILL.
+pub const KILL: i32 = NixSignal::SIGKILL as i32;
+
 /// `SIGKILL` for 9; `signal 34` for a number without a name.
 #[must_use]
 pub fn signal_name(number: i32) -> String {

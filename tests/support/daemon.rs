@@ -95,7 +95,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 
 impl Daemon {
     /// A daemon with these `[servers.*]` tables (and any others but `[listen]` and `[admin]`),
-    /// once it listens.
+    /// once it listens. Without a word about `rate_limit` there is none: tests call fast.
     pub(crate) fn start(servers: &str) -> Self {
         Self::start_with("", servers)
     }
@@ -107,9 +107,23 @@ impl Daemon {
 
     /// The same in a directory that the test has prepared.
     pub(crate) fn start_in(dir: TempDir, listen: &str, servers: &str) -> Self {
+        Self::start_as(dir, listen, servers, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_as(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
+        let limit = match servers.contains("rate_limit") {
+            true => "",
+            false => "[rate_limit]\nrate = 0\n",
+        };
         let text = format!(
-            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{servers}",
+            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
@@ -120,6 +134,7 @@ impl Daemon {
             .arg(dir.path().join("state"))
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
