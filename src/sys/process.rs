@@ -41,6 +41,22 @@ pub fn signal_name(number: i32) -> String {
     )
 }
 
+/// Kills (SIGKILL) this one process; `false` if there is none.
+///
+/// # Errors
+/// What the kernel says other than "no such process", such as that it belongs to somebody else.
+pub fn kill_process(pid: u32) -> io::Result<bool> {
+    // 0 and what does not fit would mean groups, or everything.
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 1) else {
+        return Ok(false);
+    };
+    match signal::kill(Pid::from_raw(pid), NixSignal::SIGKILL) {
+        Ok(()) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Resident memory of a process in bytes; `None` when it is gone.
 #[must_use]
 pub fn resident_bytes(pid: u32) -> Option<u64> {

@@ -38,10 +38,13 @@ pub(crate) struct Daemon {
 pub(crate) fn chaosworker() -> PathBuf {
     let daemon = Path::new(env!("CARGO_BIN_EXE_mainstayd"));
     let path = daemon.with_file_name("examples").join("chaosworker");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/chaosworker.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/chaosworker");
     let age = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    let files = fs::read_dir(&source).unwrap().flatten();
+    let newest = files.filter_map(|file| age(&file.path())).max();
+    assert!(newest.is_some(), "no source in {}", source.display());
     assert!(
-        age(&path) >= age(&source),
+        age(&path) >= newest,
         "{} is missing or older than its source; `cargo test --test NAME` does not build it: run \
          `cargo build --examples` first",
         path.display()

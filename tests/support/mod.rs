@@ -10,5 +10,6 @@
 )]
 
 pub(crate) mod daemon;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod mcp;

@@ -1,5 +1,6 @@
 //! The command line, defined once. What it means is for `main` to decide.
 
+use crate::stress::plan::Options as Stress;
 use crate::target::Target;
 use clap::{Parser, Subcommand};
 use mainstay::admin::protocol::{LIMITS_MOST, REASON_LIMIT};
@@ -103,6 +104,13 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Put a server under load while its workers are killed, and judge how it does
+    #[command(
+        after_help = "PASS takes 99.5 % good calls, p99 of 500 ms at most, and every kill followed \
+                      by a good answer within 60 s. Exit status: 0 PASS; 1 FAIL, or interrupted; 64 \
+                      wrong command line; 69 it could not run."
+    )]
+    Stress(Stress),
 }
 
 /// What to do with quarantined calls.

@@ -8,6 +8,7 @@ mod outcome;
 mod reach;
 mod render;
 mod show;
+mod stress;
 mod table;
 mod target;
 mod token;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Command::Breaker { action } => act::breaker(socket, &action),
         Command::Worker { action } => act::worker(socket, &action),
         Command::Drain { server, undo } => act::drain(socket, &server, undo),
+        Command::Stress(options) => stress::run(&options, reach::client(socket)),
     };
     outcome.unwrap_or_else(|failed| {
         let _ = writeln!(io::stderr(), "mainstayctl: {}", failed.message);
