@@ -357,8 +357,8 @@ impl Member {
                 Entry::Client(call, _lease) => {
                     lost += 1;
                     let refusal = Refusal::worker_lost(format!(
-                        "the worker (pid {}) {what} while it worked on this call; whether the call took effect is not known",
-                        self.worker.pid
+                        "the worker ({}) {what} while it worked on this call; whether the call took effect is not known",
+                        self.worker.seat()
                     ));
                     self.stats.refused(&refusal);
                     call.stream.finish(

@@ -29,4 +29,3 @@ pub mod stats;
 pub mod status;
 pub mod stream;
 pub mod supervise;
-pub mod tool_headers;

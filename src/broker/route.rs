@@ -60,7 +60,20 @@ impl Inbox for Router {
     }
 
     fn lost(&self, id: u64, loss: Loss) {
-        let _ = (id, loss);
+        let entry = self.0.calls().remove(id);
+        match entry {
+            Some(Entry::Client(call, lease)) => {
+                let refusal = Refusal::worker_lost(format!("the upstream {}", loss.what));
+                self.0.stats.refused(&refusal);
+                let code = i64::from(refusal.reason.code());
+                call.stream
+                    .finish(refused::error(&call.id, &refusal), Some(code));
+                drop(lease);
+            }
+            Some(Entry::Listen(listen)) => listen.leg_ended(self.0.id(), None),
+            // Whoever asked hears that there will be no answer.
+            Some(Entry::Own(_) | Entry::Cancelled { .. }) | None => {}
+        }
     }
 
     fn oversize(&self, head: &[u8]) {

@@ -19,9 +19,9 @@ use super::member::Member;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::stats::Stats;
-use super::tool_headers::ToolHeaders;
 use crate::config;
 use crate::mcp::era::Era;
+use crate::mcp::tool_headers::ToolHeaders;
 use crate::policy::refusal::Refusal;
 use crate::policy::restart::Restart;
 
@@ -99,7 +99,7 @@ pub struct Server {
     /// The worker that was told all subscriptions last; see `rebind`.
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
-    tool_headers: ToolHeaders,
+    tool_headers: Arc<ToolHeaders>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
     roster: Mutex<Roster>,
@@ -134,7 +134,7 @@ impl Server {
             modern_wanted: AtomicBool::new(false),
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
-            tool_headers: ToolHeaders::default(),
+            tool_headers: Arc::default(),
             listens: Mutex::default(),
             stats: Arc::default(),
             roster: Mutex::new(Roster {
@@ -195,7 +195,7 @@ impl Server {
 
     /// Which arguments are mirrored in headers.
     #[must_use]
-    pub fn tool_headers(&self) -> &ToolHeaders {
+    pub fn tool_headers(&self) -> &Arc<ToolHeaders> {
         &self.tool_headers
     }
 

@@ -22,6 +22,7 @@ mod server;
 mod source;
 mod suggest;
 mod table;
+mod upstream;
 mod value;
 
 pub use document::known_keys;
@@ -33,3 +34,4 @@ pub use load::{SYSTEM_FILE, from_str, load};
 pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
 };
+pub use upstream::{Bearer, Upstream, is_loopback};
