@@ -139,7 +139,7 @@ fn program(table: &Table<'_>) -> Option<Program> {
     }
     let Some(command) = command else {
         table.wrong(format!(
-            "has no `command`; add the program to run: command = {EXAMPLE}"
+            "has no `command` and no `url`; add the program to run: command = {EXAMPLE}"
         ));
         return None;
     };

@@ -110,7 +110,10 @@ fn workers(servers: &[ServerStatus], colour: bool) -> String {
         vec![
             server.name.as_str().into(),
             worker.id.to_string().into(),
-            worker.pid.to_string().into(),
+            match worker.pid {
+                0 => "-".into(),
+                pid => pid.to_string().into(),
+            },
             format!("{}{bound}", worker.state).into(),
             worker.era.as_str().into(),
             span(worker.age_seconds).into(),
