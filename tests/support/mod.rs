@@ -12,3 +12,5 @@
 pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod mcp;
+pub(crate) mod script;
+pub(crate) mod toxic;
