@@ -7,6 +7,8 @@ mod support;
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -183,7 +185,7 @@ fn a_short_outage_delays_a_call_and_does_not_fail_it() {
     let address = daemon.address();
     let calls: Vec<_> = (0..20)
         .map(|n| {
-            std::thread::spawn(move || {
+            thread::spawn(move || {
                 response(modern_call(
                     address,
                     &json!(n),
@@ -207,7 +209,7 @@ fn a_broken_connection_is_an_unknown_outcome() {
     let proxy = Proxy::start(near.address());
     let daemon = Daemon::ready(&far(proxy.address(), "era = \"modern\"\n"));
     let address = daemon.address();
-    let call = std::thread::spawn(move || {
+    let call = thread::spawn(move || {
         response(modern_call(
             address,
             &json!(1),
@@ -307,7 +309,8 @@ fn an_upstream_that_is_down_is_said_to_be_and_comes_back() {
 #[test]
 fn subscriptions_pass_through() {
     let (near, _) = upstream();
-    let daemon = Daemon::ready(&far(near.address(), "era = \"modern\"\n"));
+    let proxy = Proxy::start(near.address());
+    let daemon = Daemon::ready(&far(proxy.address(), "era = \"modern\"\n"));
     let filter = json!({"notifications": {"toolsListChanged": true}});
     let mut listen = modern(
         daemon.address(),
@@ -329,6 +332,29 @@ fn subscriptions_pass_through() {
     assert!(made.get("result").is_some(), "{made}");
     let news = listen.event().unwrap().json();
     assert_eq!(news["method"], "notifications/tools/list_changed", "{news}");
+    // A break is not noticed by the client.
+    proxy.set(Toxic::Reset);
+    until("old connections are gone", || {
+        (near.status().connections == 0).then_some(())
+    });
+    proxy.heal();
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // Until it is subscribed again the news is for nobody.
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                response(modern_call(
+                    daemon.address(),
+                    &json!(3),
+                    "list_changed",
+                    &json!({}),
+                ));
+            }
+        });
+        let news = listen.event().map(|event| event.json());
+        over.store(true, Ordering::Relaxed);
+        assert_eq!(news.unwrap()["method"], "notifications/tools/list_changed");
+    });
     listen.hang_up();
 }
 

@@ -218,6 +218,37 @@ fn a_session_that_is_gone_is_replaced_under_the_living_one() {
 }
 
 #[test]
+fn a_session_of_a_client_has_one_of_its_own_at_the_upstream() {
+    let script = Script::start(legacy(|asked, wire| {
+        let session = asked.header("mcp-session-id").unwrap().to_owned();
+        reply_json(wire, &result(asked, &session))
+    }));
+    let daemon = before(&script, "state = \"session\"\n");
+    daemon.until("a spare is warm", |s| s.ready == 1);
+    let (one, other) = (Session::open(&daemon), Session::open(&daemon));
+    let id = one.text("x", &json!({}));
+    assert_eq!(one.text("x", &json!({})), id);
+    assert_ne!(other.text("x", &json!({})), id);
+    // What the spare was warmed with is closed when the client's own initialize replaces it.
+    until("the first session is closed", || {
+        let asked = script.asked();
+        let closed = asked.iter().filter(|a| a.method == "DELETE");
+        closed
+            .map(|a| a.header("mcp-session-id"))
+            .any(|s| s == Some("s-1"))
+            .then_some(())
+    });
+    assert_eq!(one.delete(), 200);
+    until("its session is closed", || {
+        let asked = script.asked();
+        asked
+            .iter()
+            .any(|a| a.method == "DELETE" && a.header("mcp-session-id") == Some(&id))
+            .then_some(())
+    });
+}
+
+#[test]
 fn a_stream_that_is_closed_on_purpose_is_resumed() {
     let script = Script::start(legacy(|asked, wire| match asked.header("last-event-id") {
         None => {

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -186,10 +186,11 @@ pub(crate) fn reply_json(wire: &mut dyn Wire, body: &Value) -> bool {
     )
 }
 
-/// A legacy server with sessions that has one tool, whose calls are left to `call`.
+/// A legacy server with sessions, `s-1` and so on, that has one tool, whose calls are left to `call`.
 pub(crate) fn legacy(
     call: impl Fn(&Asked, &mut dyn Wire) -> bool + Send + Sync + 'static,
 ) -> impl Fn(&Asked, &mut dyn Wire) -> bool + Send + Sync + 'static {
+    let sessions = AtomicUsize::new(0);
     move |asked, wire| {
         let message = asked.json();
         let result = |value: Value| json!({"jsonrpc": "2.0", "id": message["id"], "result": value});
@@ -199,8 +200,11 @@ pub(crate) fn legacy(
                     json!({"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
                     "serverInfo": {"name": "script", "version": "1"}}),
                 );
-                let head = "200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s-1";
-                reply(wire, head, &body.to_string())
+                let number = sessions.fetch_add(1, Ordering::Relaxed) + 1;
+                let head = format!(
+                    "200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: s-{number}"
+                );
+                reply(wire, &head, &body.to_string())
             }
             Some("tools/list") => reply_json(wire, &result(json!({"tools": []}))),
             Some("ping") => reply_json(wire, &result(json!({}))),

@@ -59,15 +59,34 @@ impl Exchange {
     /// Sends the request and delivers its outcome. Returns the session that a new one replaced.
     pub(super) async fn run(self, body: Bytes, load: Load) -> Option<Session> {
         let before = self.context.session();
-        if let Err(loss) = self.ask(body, load).await {
-            self.context.note(&loss);
-            self.inbox.lost(self.asked.id, loss);
+        let mut load = Some(load);
+        let mut pause = RETRY;
+        loop {
+            match self.ask(body.clone(), load.take()).await {
+                Ok(()) => break,
+                // A subscription has no effect to fear, and its subscriber waits for news, not for
+                // an answer: it is made again until it is cancelled.
+                Err(loss) if self.is_listen() => {
+                    self.context.note(&loss);
+                    sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_RETRY);
+                }
+                Err(loss) => {
+                    self.context.note(&loss);
+                    self.inbox.lost(self.asked.id, loss);
+                    break;
+                }
+            }
         }
         let is_new = self.asked.method == "initialize" && before.id != self.context.session().id;
         is_new.then_some(before)
     }
 
-    async fn ask(&self, body: Bytes, load: Load) -> Result<(), Loss> {
+    fn is_listen(&self) -> bool {
+        self.asked.method == "subscriptions/listen"
+    }
+
+    async fn ask(&self, body: Bytes, load: Option<Load>) -> Result<(), Loss> {
         let initializes = self.asked.method == "initialize";
         let (headers, in_session) = match &self.asked.modern {
             Some(mirrored) => (mirrored.clone(), false),
@@ -213,9 +232,9 @@ impl Exchange {
         session: Option<&HeaderValue>,
     ) -> StreamEnd {
         // A listen may have nothing to say for days; its connection is looked after by TCP.
-        let patience = match self.asked.method.as_str() {
-            "subscriptions/listen" => Duration::MAX,
-            _ => self.context.idle_timeout,
+        let patience = match self.is_listen() {
+            true => Duration::MAX,
+            false => self.context.idle_timeout,
         };
         loop {
             let bytes = match next(body, patience).await {
