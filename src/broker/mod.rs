@@ -38,5 +38,4 @@ pub mod stats;
 pub mod status;
 pub mod stream;
 pub mod supervise;
-pub mod tool_headers;
 mod wire;

@@ -61,7 +61,20 @@ impl Inbox for Router {
     }
 
     fn lost(&self, id: u64, loss: Loss) {
-        let _ = (id, loss);
+        let entry = self.0.calls().remove(id);
+        match entry {
+            Some(Entry::Client(call, lease)) => {
+                drop(lease);
+                match self.0.server.upgrade() {
+                    Some(server) => server.lose_at_upstream(&self.0, call, &loss),
+                    // The daemon is going; the call ends its stream.
+                    None => drop(call),
+                }
+            }
+            Some(Entry::Listen(listen)) => listen.leg_ended(self.0.id(), None),
+            // Whoever asked hears that there will be no answer.
+            Some(Entry::Own(_) | Entry::Forsaken { .. }) | None => {}
+        }
     }
 
     fn oversize(&self, head: &[u8]) {

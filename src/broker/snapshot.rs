@@ -243,12 +243,12 @@ pub struct Failure {
     pub retry_in_ms: Option<u64>,
 }
 
-/// One worker process.
+/// One worker: a process, or a session at an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Number of the worker, unique within the life of the daemon.
     pub id: u64,
-    /// Process id.
+    /// Process id; 0 for an upstream session, which has no process here.
     pub pid: u32,
     /// `starting`, `ready`, `busy`, `draining` or `stopping`.
     pub state: String,

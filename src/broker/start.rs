@@ -20,9 +20,11 @@ use crate::config::Program;
 use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::worker::actor::{self, Bounds, End, Life};
+use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
 use crate::worker::command::{LaunchSpec, environment};
+use crate::worker::life::Life;
 use crate::worker::scratch::Scratch;
+use crate::worker::upstream;
 
 /// A ready worker that lived this long was no failed start, whatever ended it.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -52,14 +54,43 @@ pub(super) async fn run(server: Arc<Server>, id: u64, opening: Opening) {
 
 fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> {
     let config = server.config();
+    let bounds = Bounds {
+        max_message_bytes: config.max_message_bytes,
+        write_queue_bytes: config.write_queue_bytes,
+        stop_grace: config.stop_grace,
+    };
+    bump(&server.stats().starts);
+    let (worker, life) = match &config.program {
+        Program::Command(argv) => {
+            let argv = argv.iter().map(OsString::from).collect();
+            launch_process(server, id, argv, bounds)?
+        }
+        Program::BuiltinScore => {
+            let launcher = server.shared().launcher.clone();
+            launch_process(server, id, vec![launcher.into(), "score".into()], bounds)?
+        }
+        Program::Upstream(settings) => {
+            let rules = Arc::clone(server.tool_headers());
+            let (worker, life) = upstream::start(id, settings, rules, bounds)?;
+            (worker, Life::Upstream(Box::new(life)))
+        }
+    };
+    let member = Member::new(worker, server, Instant::now());
+    server.roster().members.insert(id, Arc::clone(&member));
+    Ok((member, life))
+}
+
+fn launch_process(
+    server: &Arc<Server>,
+    id: u64,
+    program: Vec<OsString>,
+    bounds: Bounds,
+) -> Result<(Arc<Worker>, Life), String> {
+    let config = server.config();
     let shared = server.shared();
     let name = format!("{}-{id}", server.name());
     let scratch = Scratch::create(&shared.scratch_root, &name)
         .map_err(|e| format!("no scratch directory could be made for it: {e}"))?;
-    let program: Vec<OsString> = match &config.program {
-        Program::Command(argv) => argv.iter().map(OsString::from).collect(),
-        Program::BuiltinScore => vec![shared.launcher.clone().into(), "score".into()],
-    };
     let own: &BTreeMap<String, String> = &config.env;
     let spec = LaunchSpec {
         server: server.name().to_owned(),
@@ -72,17 +103,9 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
         core_bytes: config.limits.core_bytes,
         processes: config.limits.processes,
     };
-    let bounds = Bounds {
-        max_message_bytes: config.max_message_bytes,
-        write_queue_bytes: config.write_queue_bytes,
-        stop_grace: config.stop_grace,
-    };
-    bump(&server.stats().starts);
     let (worker, life) =
         actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
-    let member = Member::new(worker, server, Instant::now());
-    server.roster().members.insert(id, Arc::clone(&member));
-    Ok((member, life))
+    Ok((worker, Life::Process(Box::new(life))))
 }
 
 async fn live(
@@ -92,8 +115,8 @@ async fn live(
     opening: Opening,
     started: Instant,
 ) {
-    let router = Router(Arc::clone(&member));
-    let run = async move { life.run(&router).await };
+    let router: Arc<dyn Inbox> = Arc::new(Router(Arc::clone(&member)));
+    let run = life.run(router);
     tokio::pin!(run);
     let early = tokio::select! {
         opened = handshake::open(&member, opening, server.config().start_timeout) => Err(opened),

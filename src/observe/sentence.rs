@@ -24,7 +24,8 @@ pub(super) fn sentence(event: &Event) -> String {
             pid,
             era,
         } => {
-            format!("worker {worker} of {server} was started as pid {pid} for the {era} era")
+            let seat = seat(*pid);
+            format!("worker {worker} of {server} was started as {seat} for the {era} era")
         }
         Event::WorkerReady {
             server,
@@ -54,7 +55,8 @@ pub(super) fn sentence(event: &Event) -> String {
             };
             let asked = if *expected { " as asked" } else { "" };
             format!(
-                "worker {worker} of {server} (pid {pid}) {}{lost}{asked}",
+                "worker {worker} of {server} ({}) {}{lost}{asked}",
+                seat(*pid),
                 cut(what)
             )
         }
@@ -260,6 +262,14 @@ fn breaker(server: &str, tool: Option<&str>) -> String {
     match tool {
         Some(tool) => format!("the breaker of tool {} of {server}", cut(tool)),
         None => format!("the breaker of {server}"),
+    }
+}
+
+/// What a worker is. An upstream has no process here.
+fn seat(pid: u32) -> String {
+    match pid {
+        0 => "an upstream session".to_owned(),
+        pid => format!("pid {pid}"),
     }
 }
 

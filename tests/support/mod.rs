@@ -13,3 +13,5 @@ pub(crate) mod daemon;
 pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod mcp;
+pub(crate) mod script;
+pub(crate) mod toxic;
