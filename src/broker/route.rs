@@ -160,8 +160,11 @@ impl Router {
         };
         match entry {
             Some(Entry::Client(call, lease)) => {
+                // While it answers others, this one most likely waits there.
+                let waited = self.0.last_answer(Instant::now());
+                let waited = waited.saturating_duration_since(call.begun());
                 self.answer(line, id, outcome, call);
-                lease.answered();
+                lease.answered(waited);
             }
             Some(Entry::Own(answer)) => {
                 let reply = match outcome {

@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::handshake::{self, Opening};
 use super::member::{Locked, Member, Phase};
+use super::memory;
 use super::server::Server;
 use super::start;
 use super::stats::bump;
 use crate::config;
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
+use crate::policy::memory::Guard;
 use crate::policy::pool::{Law, Verdict, View, decide};
 use crate::policy::refusal::Refusal;
 
@@ -28,6 +30,8 @@ pub async fn run(server: Arc<Server>) {
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
     let health_check = server.config().pool.health_check_interval;
+    let mut memory = Guard::default();
+    let mut weighed = Instant::now();
     loop {
         if news.borrow_and_update().stopping {
             break;
@@ -37,12 +41,20 @@ pub async fn run(server: Arc<Server>) {
         let wait = server.balance();
         let net = Instant::now() + wait.min(health_check);
         let due = server.deadlines().next().map_or(net, |at| at.min(net));
+        let due = match server.has_processes() {
+            true => due.min(weighed + memory::LOOK),
+            false => due,
+        };
         tokio::select! {
             () = server.pressure().notified() => {}
             () = tokio::time::sleep_until(due.into()) => {}
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
+        if weighed.elapsed() >= memory::LOOK {
+            weighed = Instant::now();
+            server.weigh(&mut memory, weighed);
+        }
         if last_check.elapsed() >= health_check {
             last_check = Instant::now();
             server.check_idle();
@@ -170,7 +182,8 @@ impl Server {
             starting: roster.starting.values().filter(|o| opened_for(o)).count(),
             in_flight: lane.in_flight,
             waiting: lane.waiting,
-            ..View::default()
+            service_time: self.stats().median(),
+            start_time: roster.start_time,
         }
     }
 
@@ -190,8 +203,13 @@ impl Server {
             } else {
                 1.min(pool.min_size)
             },
-            max_size: pool.max_size,
-            concurrency: self.config().concurrency,
+            max_size: if self.guards().is_shedding() {
+                // Memory is short: no growth, but what keeps it serving is started again.
+                pool.min_size.clamp(1, pool.max_size)
+            } else {
+                pool.max_size
+            },
+            concurrency: self.lane(era).concurrency(),
             start_cap: self.shared().start_cap,
             bound: era == Era::Legacy && self.binds_sessions(),
             ..Law::default()
