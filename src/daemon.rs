@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::broker::catalog::Catalog;
+use crate::broker::control::Control;
 use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
@@ -200,7 +201,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
-    let operator = admin::operator::Operator::new(Arc::clone(&view), None);
+    let operator = admin::operator::Operator::new(
+        Arc::clone(&view),
+        Some(Arc::clone(&catalog) as Arc<dyn Control>),
+    );
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));

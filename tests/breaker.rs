@@ -1,6 +1,8 @@
 //! The breaker, as its callers meet it: when it opens, how it finds its way back, and what must
 //! not move it. Time is a number here; no test waits.
 
+#![expect(clippy::expect_used, reason = "a test that cannot go on fails")]
+
 use Verdict::{Busy, Excluded, Failure, Success, Weak};
 use mainstay::policy::breaker::{
     Breaker, Mode, Refused, Settings, State, Ticket, Transition, Verdict,
@@ -145,8 +147,9 @@ fn five_failures_spread_over_5000_calls_do_not_open_it() {
 
 #[test]
 fn the_rate_opens_it_only_with_enough_calls_and_below_its_limit() {
+    type Calls = &'static [(u32, Verdict)];
     #[rustfmt::skip]
-    let table: [(&[(u32, Verdict)], Option<&str>); 7] = [
+    let table: [(Calls, Option<&str>); 7] = [
         (&[(2, Failure), (8, Success)], None),
         (&[(3, Failure), (6, Success)], None),
         (&[(3, Failure), (7, Success)], Some("only 70 % of 10 calls succeeded in 10s, less than 80 %")),
@@ -469,6 +472,7 @@ fn a_forced_mode_is_left_only_by_its_expiry_or_an_order() {
     let change = open(&mut bench, Some(expires)).unwrap();
     assert_eq!((change.from, change.to), (State::Closed, State::Open));
     assert_eq!(change.reason, "forced open by ann: upgrade");
+    assert_eq!(change.retry_in, Some(secs(600)));
     assert_eq!(bench.settle(late, Success), None);
     assert_eq!(bench.breaker.probe_succeeded(bench.now), None);
     for _ in 0..599 {

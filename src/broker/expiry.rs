@@ -81,7 +81,7 @@ enum Sentence {
     Acquitted,
     /// It lives and has perhaps stopped working on the call; others need what it has in memory.
     Kept,
-    /// It lives; it is replaced once its other calls are done.
+    /// It lives; its successor is started, and it ends once its other calls are done.
     Retired,
     /// It shows no sign of life and works on nothing that is still wanted: it is ended.
     Condemned,
@@ -134,13 +134,8 @@ impl Server {
             match sentence {
                 Sentence::Acquitted | Sentence::Kept => member.free(wire),
                 Sentence::Retired => {
-                    emit(&Event::WorkerRecycled {
-                        server: server.name().to_owned(),
-                        worker: member.id(),
-                        reason: format!("did not answer {method} within {} s", after.as_secs()),
-                    });
-                    bump(&server.stats().recycled);
-                    server.retire(member.id());
+                    let reason = format!("did not answer {method} within {} s", after.as_secs());
+                    server.replace(&member, &reason);
                     member.free(wire);
                 }
                 Sentence::Condemned => {

@@ -375,6 +375,27 @@ mod tests {
     }
 
     #[test]
+    fn a_network_of_ipv6_has_one_bucket() {
+        let start = Instant::now();
+        let limits = Limits::new(start, 7, limit(1, 2));
+        let server = Server::new("e", Program::BuiltinScore);
+        let passes = |address: &str| {
+            let stranger = limits.meet(Principal::anonymous(address.parse().unwrap()));
+            limits
+                .take(&stranger, &server, None, start)
+                .refused()
+                .is_none()
+        };
+        assert!(passes("2001:db8:1:2::1") && passes("2001:db8:1:2:ffff::2"));
+        assert!(
+            !passes("2001:db8:1:2:3:4:5:6"),
+            "the third host of one network"
+        );
+        assert!(passes("2001:db8:1:3::1"), "another network");
+        assert!(passes("192.0.2.1") && passes("::ffff:192.0.2.1") && !passes("192.0.2.1"));
+    }
+
+    #[test]
     fn the_view_names_whose_bucket_it_is() {
         let start = Instant::now();
         let limits = Limits::new(start, 7, limit(1, 4));

@@ -79,7 +79,9 @@ impl Failure {
             (None | Some(Value::Null | Value::Bool(false)), None) | (None, Some(_)) => false,
             (Some(_), None) => true,
             (Some(Value::String(text)), Some(wanted)) => text == *wanted,
-            (Some(value), Some(wanted)) => value.to_string() == *wanted,
+            (Some(value), Some(wanted)) => {
+                serde_json::to_string(&value).is_ok_and(|v| v == *wanted)
+            }
         }
     }
 }

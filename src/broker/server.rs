@@ -102,6 +102,8 @@ pub struct Server {
     pub(super) no_reinitialize: AtomicBool,
     /// A modern client has been here: the modern pool is worth its minimum.
     pub(super) modern_wanted: AtomicBool,
+    /// Somebody looks after its breaker.
+    pub(super) patrolling: AtomicBool,
     /// The worker that was told all subscriptions last; see `rebind`.
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
@@ -140,6 +142,7 @@ impl Server {
             initialized: Mutex::default(),
             no_reinitialize: AtomicBool::new(false),
             modern_wanted: AtomicBool::new(false),
+            patrolling: AtomicBool::new(false),
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: ToolHeaders::default(),

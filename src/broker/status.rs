@@ -2,9 +2,9 @@
 
 use super::member::Phase;
 use super::server::Server;
-use super::snapshot::{BreakerStatus, Failure, Health, ServerStatus};
+use super::snapshot::{BreakerStatus, Failure, Health, Quarantined, ServerStatus};
 use crate::mcp::era::Era;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Server {
     /// What it looks like right now.
@@ -57,7 +57,8 @@ impl Server {
         let separate = !self.standing().borrow().mixed;
         let queued = lanes[0].waiting + if separate { lanes[1].waiting } else { 0 };
         let config = self.config();
-        let (breakers, pressure) = (Vec::new(), None);
+        let breakers = self.breakers(now);
+        let pressure = self.guards().pressure().map(|p| p.reason);
         let (health, reason) = guarded(health, reason, &breakers, pressure.as_deref());
         ServerStatus {
             name: self.name().to_owned(),
@@ -79,9 +80,51 @@ impl Server {
             last_failure,
             workers,
             breakers,
-            quarantine: Vec::new(),
+            quarantine: self.quarantine(now),
             pressure,
         }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Server {
+    fn breakers(&self, now: Instant) -> Vec<BreakerStatus> {
+        let mut tools: Vec<_> = self.rules().gated().collect();
+        tools.sort_by_key(|(name, _)| *name);
+        let own = std::iter::once((None, self.guards().gate()));
+        let all = own.chain(tools.into_iter().map(|(name, gate)| (Some(name), gate)));
+        all.map(|(tool, gate)| {
+            let view = gate.view(now);
+            BreakerStatus {
+                tool: tool.map(ToOwned::to_owned),
+                state: view.state.as_str().to_owned(),
+                mode: view.mode.as_str().to_owned(),
+                reason: view.reason,
+                author: view.author,
+                expires_in_ms: view.expires_in.map(millis),
+                retry_in_ms: view.retry_in.map(millis),
+                failures_in_a_row: view.failures_in_a_row,
+                window_calls: view.window_calls,
+                window_failures: view.window_failures,
+                trips: view.trips,
+            }
+        })
+        .collect()
+    }
+
+    fn quarantine(&self, now: Instant) -> Vec<Quarantined> {
+        let found = self.guards().quarantined(now);
+        let found = found.into_iter().map(|info| Quarantined {
+            tool: info.tool,
+            digest: info.digest.to_string(),
+            crashes: info.crashes,
+            refused: info.refused,
+            expires_in_ms: millis(info.expires_in),
+        });
+        found.collect()
     }
 }
 

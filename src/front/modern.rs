@@ -104,9 +104,9 @@ async fn request(
     let reader = stream.attach();
     let tool = (method == "tools/call").then_some(params.name).flatten();
     let request = Request {
-        id: range_of(&body, id),
-        token: meta.progress_token.map(|t| range_of(&body, t)),
-        tool: tool.map(|t| range_of(&body, t)),
+        id: range_of(body, id),
+        token: meta.progress_token.map(|t| range_of(body, t)),
+        tool: tool.map(|t| range_of(body, t)),
         prefer: server.minter(&params),
         stream: Arc::clone(&stream),
         principal: Arc::clone(caller),

@@ -82,10 +82,16 @@ mod tests {
 
     /// Sends calls of `tool` to the first workers that admit one, `count` at most; returns how many
     /// found a worker without a call of it.
-    fn spread(bulkhead: &mut Bulkhead, tool: u64, workers: u64, count: usize, now: Instant) -> u64 {
+    fn spread(
+        bulkhead: &mut Bulkhead,
+        tool: u64,
+        workers: usize,
+        count: usize,
+        now: Instant,
+    ) -> usize {
         let mut taken = 0;
-        for worker in 0..workers {
-            if taken < count as u64 && bulkhead.admits(tool, worker, workers as usize, now) {
+        for worker in 0..workers as u64 {
+            if taken < count && bulkhead.admits(tool, worker, workers, now) {
                 bulkhead.took(tool, worker);
                 taken += 1;
             }

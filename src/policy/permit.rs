@@ -35,11 +35,13 @@ impl Gate {
     }
 
     /// See [`Breaker::probe_succeeded`].
+    #[must_use = "a change is to be reported"]
     pub fn probe_succeeded(&self, now: Instant) -> Option<Transition> {
         self.with(|breaker| breaker.probe_succeeded(now))
     }
 
     /// See [`Breaker::force`].
+    #[must_use = "a change is to be reported"]
     pub fn force(
         &self,
         now: Instant,
@@ -52,11 +54,13 @@ impl Gate {
     }
 
     /// See [`Breaker::resume`].
+    #[must_use = "a change is to be reported"]
     pub fn resume(&self, now: Instant, wait: Duration, reason: &str) -> Option<Transition> {
         self.with(|breaker| breaker.resume(now, wait, reason))
     }
 
     /// See [`Breaker::tick`].
+    #[must_use = "a change is to be reported"]
     pub fn tick(&self, now: Instant) -> Option<Transition> {
         self.with(|breaker| breaker.tick(now))
     }
@@ -84,6 +88,7 @@ pub struct Permit {
 impl Permit {
     /// Hands in the outcome of the call; see [`Breaker::settle`]. Returns what changed, to be
     /// reported.
+    #[must_use = "a change is to be reported"]
     pub fn settle(
         mut self,
         now: Instant,

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::backoff::{doubled, equal_jitter};
 use super::super::window::Window;
 use super::Settings;
+use super::mode::Forced;
 use super::ramp::Ramp;
-use super::terms::{Admission, Ended, Mode, Refused, State, Ticket, Transition, Verdict, View};
+use super::terms::{Admission, Mode, Refused, State, Ticket, Transition, Verdict};
 
 /// The first wait of an open breaker; doubles each time.
 const FIRST: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(30);
 const LEAST: Duration = Duration::from_millis(1);
 
 #[derive(Clone, Debug)]
-enum Phase {
+pub(super) enum Phase {
     Closed,
     Open {
         until: Instant,
@@ -28,33 +29,25 @@ enum Phase {
     HalfOpen(Ramp),
 }
 
-#[derive(Clone, Debug)]
-struct Forced {
-    mode: Mode,
-    author: String,
-    reason: String,
-    expires: Option<Instant>,
-}
-
 /// Stops calls that would fail, and finds out with a few when to let all through again.
 ///
 /// Each change of state begins a new generation, and an outcome counts only in the generation its
 /// call was admitted in: a late one says nothing about what is now.
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    settings: Settings,
-    phase: Phase,
-    generation: u64,
-    forced: Option<Forced>,
+    pub(super) settings: Settings,
+    pub(super) phase: Phase,
+    pub(super) generation: u64,
+    pub(super) forced: Option<Forced>,
     /// Calls, halves of failures, slow calls.
-    window: Window<3>,
-    in_a_row: u32,
+    pub(super) window: Window<3>,
+    pub(super) in_a_row: u32,
     /// Times it opened without a healthy window in between: they make the wait longer.
-    openings: u32,
-    closed_since: Option<Instant>,
-    trips: u64,
+    pub(super) openings: u32,
+    pub(super) closed_since: Option<Instant>,
+    pub(super) trips: u64,
     /// Why it is not closed.
-    reason: Arc<str>,
+    pub(super) reason: Arc<str>,
 }
 
 impl Breaker {
@@ -127,6 +120,7 @@ impl Breaker {
 
     /// Takes the outcome of an admitted call, which took `took`. `jitter` in 0.0..=1.0 spreads
     /// the wait if it opens.
+    #[must_use = "a change is to be reported"]
     pub fn settle(
         &mut self,
         now: Instant,
@@ -162,6 +156,7 @@ impl Breaker {
 
     /// An active probe, which spent no call, was answered. Ends the wait of an open breaker; it
     /// never closes one, since what answers a ping need not serve calls.
+    #[must_use = "a change is to be reported"]
     pub fn probe_succeeded(&mut self, now: Instant) -> Option<Transition> {
         let (from, ended) = (self.state(), self.expire(now));
         if let Phase::Open { not_before, .. } = self.phase {
@@ -173,86 +168,14 @@ impl Breaker {
         self.change(now, from, ended)
     }
 
-    /// Sets the mode on behalf of `author`, until `expires` or the next such order; nothing else
-    /// ends it. After `ForcedOpen` the next call is a probe. Returns the change of state, if any;
-    /// the change of mode is the caller's to report.
-    pub fn force(
-        &mut self,
-        now: Instant,
-        mode: Mode,
-        author: &str,
-        reason: &str,
-        expires: Option<Instant>,
-    ) -> Option<Transition> {
-        let from = self.state();
-        self.release();
-        match mode {
-            Mode::Auto => return None,
-            Mode::Shadow => {}
-            Mode::ForcedOpen => {
-                self.open(
-                    now,
-                    Duration::ZERO,
-                    &format!("forced open by {author}: {reason}"),
-                );
-            }
-            Mode::ForcedClosed => {
-                self.close(now, &format!("forced closed by {author}: {reason}"));
-            }
-        }
-        self.forced = Some(Forced {
-            mode,
-            author: author.to_owned(),
-            reason: reason.to_owned(),
-            expires,
-        });
-        self.change(now, from, None)
-    }
-
     /// Opens a new breaker as one was left by an earlier life of the daemon, for the rest of its
     /// wait.
+    #[must_use = "a change is to be reported"]
     pub fn resume(&mut self, now: Instant, wait: Duration, reason: &str) -> Option<Transition> {
         let from = self.state();
         self.openings = 1;
         self.open(now, wait.min(self.settings.recovery_timeout), reason);
         self.change(now, from, None)
-    }
-
-    /// Ends a forced mode whose time is over, for a caller that does not want to wait for the
-    /// next call to notice.
-    pub fn tick(&mut self, now: Instant) -> Option<Transition> {
-        let (from, ended) = (self.state(), self.expire(now));
-        self.change(now, from, ended)
-    }
-
-    /// What it looks like.
-    #[must_use]
-    pub fn view(&self, now: Instant) -> View {
-        let [calls, halves, _] = self.window.peek(now);
-        let short = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
-        let state = self.state();
-        let until_expiry = |forced: &Forced| {
-            let expires = forced.expires?;
-            Some(expires.saturating_duration_since(now))
-        };
-        let retry_in = match (&self.phase, &self.forced) {
-            (_, Some(forced)) if forced.mode == Mode::ForcedOpen => until_expiry(forced),
-            (Phase::Open { until, .. }, _) => Some(until.saturating_duration_since(now)),
-            (Phase::Closed | Phase::HalfOpen(_), _) => None,
-        };
-        let why = (state != State::Closed).then(|| self.reason.as_ref().to_owned());
-        View {
-            state,
-            mode: self.mode(),
-            reason: self.forced.as_ref().map(|f| f.reason.clone()).or(why),
-            author: self.forced.as_ref().map(|f| f.author.clone()),
-            expires_in: self.forced.as_ref().and_then(until_expiry),
-            retry_in,
-            failures_in_a_row: self.in_a_row,
-            window_calls: short(calls),
-            window_failures: short(halves.div_ceil(2)),
-            trips: self.trips,
-        }
     }
 
     /// Whether calls pass.
@@ -263,12 +186,6 @@ impl Breaker {
             Phase::Open { .. } => State::Open,
             Phase::HalfOpen(_) => State::HalfOpen,
         }
-    }
-
-    fn mode(&self) -> Mode {
-        self.forced
-            .as_ref()
-            .map_or(Mode::Auto, |forced| forced.mode)
     }
 
     fn plain(&self) -> Ticket {
@@ -391,7 +308,7 @@ impl Breaker {
         }
     }
 
-    fn open(&mut self, now: Instant, wait: Duration, why: &str) {
+    pub(super) fn open(&mut self, now: Instant, wait: Duration, why: &str) {
         let until = after(now, wait);
         self.enter(
             Phase::Open {
@@ -407,7 +324,7 @@ impl Breaker {
         self.enter(Phase::HalfOpen(ramp), why);
     }
 
-    fn close(&mut self, now: Instant, why: &str) {
+    pub(super) fn close(&mut self, now: Instant, why: &str) {
         self.window.clear();
         self.in_a_row = 0;
         self.closed_since = Some(now);
@@ -418,54 +335,6 @@ impl Breaker {
         self.phase = phase;
         self.generation += 1;
         self.reason = Arc::from(why);
-    }
-
-    fn expire(&mut self, now: Instant) -> Option<Ended> {
-        let expires = self.forced.as_ref()?.expires?;
-        if now < expires {
-            return None;
-        }
-        let forced = self.release()?;
-        Some(Ended {
-            mode: forced.mode,
-            author: forced.author,
-            reason: forced.reason,
-        })
-    }
-
-    fn release(&mut self) -> Option<Forced> {
-        let forced = self.forced.take()?;
-        if forced.mode == Mode::ForcedOpen {
-            self.reason = Arc::from("no longer forced open; the next call is a probe");
-        }
-        Some(forced)
-    }
-
-    /// What is to be reported, if anything is.
-    fn change(&self, now: Instant, from: State, ended: Option<Ended>) -> Option<Transition> {
-        let to = self.state();
-        if from == to && ended.is_none() {
-            return None;
-        }
-        let reason = match &ended {
-            Some(ended) if from == to => format!(
-                "the mode {} that {} had set is over",
-                ended.mode.as_str(),
-                ended.author
-            ),
-            _ => self.reason.as_ref().to_owned(),
-        };
-        let retry_in = match self.phase {
-            Phase::Open { until, .. } => Some(until.saturating_duration_since(now)),
-            Phase::Closed | Phase::HalfOpen(_) => None,
-        };
-        Some(Transition {
-            from,
-            to,
-            reason,
-            retry_in,
-            ended,
-        })
     }
 }
 

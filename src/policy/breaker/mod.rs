@@ -3,7 +3,9 @@
 //! is no matter for a breaker, it is replaced.
 
 mod machine;
+mod mode;
 mod ramp;
+mod report;
 mod terms;
 
 pub use machine::Breaker;
