@@ -16,10 +16,12 @@ use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
 use crate::policy::memory::Guard;
 use crate::policy::pool::{Law, Verdict, View, decide};
-use crate::policy::refusal::Refusal;
+use crate::policy::refusal::{Reason, Refusal};
 
 /// Ages and numbers of calls are no events: how often they are looked at.
 const RECYCLE_LOOK: Duration = Duration::from_secs(1);
+/// The log is told of refused calls this often.
+const REFUSALS: Duration = Duration::from_secs(10);
 /// Every so many failed starts of a server of unknown era, one is not probed but initialised.
 const PROBES_IN_A_ROW: u32 = 3;
 /// Workers beyond what is needed are kept this long.
@@ -32,6 +34,7 @@ pub async fn run(server: Arc<Server>) {
     let health_check = server.config().pool.health_check_interval;
     let mut memory = Guard::default();
     let mut weighed = Instant::now();
+    let mut refusals = Refusals::default();
     loop {
         if news.borrow_and_update().stopping {
             break;
@@ -51,6 +54,7 @@ pub async fn run(server: Arc<Server>) {
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
+        refusals.tell(&server);
         if weighed.elapsed() >= memory::LOOK {
             weighed = Instant::now();
             server.weigh(&mut memory, weighed);
@@ -61,6 +65,30 @@ pub async fn run(server: Arc<Server>) {
         }
     }
     server.stop_all().await;
+}
+
+/// The refusals that the log has been told of.
+#[derive(Default)]
+struct Refusals {
+    seen: [u64; Reason::ALL.len()],
+    told: Option<Instant>,
+}
+
+impl Refusals {
+    /// Tells what came since the last time, at most every ten seconds.
+    fn tell(&mut self, server: &Server) {
+        if self.told.is_some_and(|at| at.elapsed() < REFUSALS) {
+            return;
+        }
+        for (reason, count) in server.stats().refusals_since(&mut self.seen) {
+            self.told = Some(Instant::now());
+            emit(&Event::CallsRefused {
+                server: server.name().to_owned(),
+                reason: reason.as_str().to_owned(),
+                count,
+            });
+        }
+    }
 }
 
 impl Server {
