@@ -31,4 +31,5 @@ test: lint unit build
 	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
 
 bench: build
+	$(CARGO) bench --locked --bench guards
 	tests/bench/run target/release/mainstayd

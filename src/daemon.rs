@@ -17,6 +17,8 @@ use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::broker::catalog::Catalog;
+use crate::broker::control::Control;
+use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
@@ -24,6 +26,7 @@ use crate::broker::snapshot::{Health, Snapshot, View};
 use crate::broker::supervise;
 use crate::config::Config;
 use crate::exit;
+use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
@@ -60,6 +63,9 @@ pub enum DaemonError {
         "another mainstayd uses the state directory {0}; stop it, or choose another directory with --state-dir"
     )]
     Locked(PathBuf),
+    /// The tokens of a principal cannot be read.
+    #[error("{0}")]
+    Tokens(#[from] TokensError),
     /// The admin socket cannot be bound.
     #[error("{0}")]
     Admin(String),
@@ -92,6 +98,7 @@ impl DaemonError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Tokens(_) => exit::CONFIG,
             Self::StateDir { .. } | Self::Admin(_) => exit::CANT_CREATE,
             Self::Locked(_) | Self::Listen { .. } | Self::Signals(_) => exit::OS,
             Self::Critical(_) => exit::SOFTWARE,
@@ -148,6 +155,9 @@ impl View for Overview {
 /// See [`DaemonError`]; nothing is left running.
 pub async fn run(config: Config) -> Result<(), DaemonError> {
     let notifier = Notifier::from_environment();
+    let limits = Arc::new(limits(&config));
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let auth = Auth::read(&config, credentials.as_deref(), &limits)?;
     let mut signals = Signals::install().map_err(DaemonError::Signals)?;
     let _lock = state_dir(&config.state_dir)?;
     let scratch_root = config.state_dir.join("scratch");
@@ -159,7 +169,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let servers = servers(&config, scratch_root);
+    let servers = servers(&config, scratch_root, &limits);
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -172,6 +182,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
         gate: Gate::new(&config.listen, address),
+        auth,
+        limits,
         listen: config.listen.clone(),
         streams: StreamBounds {
             buffer: config.sessions.stream_buffer_bytes,
@@ -189,7 +201,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
-    let mut admin = tokio::spawn(admin::server::serve(admin, Arc::clone(&view), async move {
+    let operator =
+        admin::operator::Operator::new(Arc::clone(&view), Arc::clone(&catalog) as Arc<dyn Control>);
+    let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
     let _ = overview.listen.set(address);
@@ -263,7 +277,14 @@ async fn stop_all(
     while keepers.join_next().await.is_some() {}
 }
 
-fn servers(config: &Config, scratch_root: PathBuf) -> Vec<Arc<Server>> {
+fn limits(config: &Config) -> Limits {
+    let mut seed = [0; 8];
+    // Without randomness keys could be foreseen, and places in the table be crowded; limits hold.
+    let _ = getrandom::fill(&mut seed);
+    Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
+}
+
+fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<Arc<Server>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
@@ -274,6 +295,7 @@ fn servers(config: &Config, scratch_root: PathBuf) -> Vec<Arc<Server>> {
         scratch_root,
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),
+        limits: Arc::clone(limits),
         next_worker: AtomicU64::new(0),
     });
     config

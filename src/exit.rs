@@ -1,6 +1,9 @@
 //! Exit codes of `mainstayd` and `mainstayctl`, by their sysexits(3) names. The only file that
 //! knows the numbers; units and scripts rely on them.
 
+/// `mainstayctl` was told something that cannot be done: no such server, worker or call, or not in
+/// this state. Also what `status --check` ends with when something is missing.
+pub const FAILURE: u8 = 1;
 /// The command line was wrong (`EX_USAGE`).
 pub const USAGE: u8 = 64;
 /// A needed service is not there, such as the daemon behind the admin socket (`EX_UNAVAILABLE`).

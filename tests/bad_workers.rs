@@ -22,7 +22,10 @@ fn daemon(server: &str) -> Daemon {
     Daemon::ready(&format!("[servers.a]\n{}{server}", chaos(&[])))
 }
 
-const ONE: &str = "pool = { min_size = 1, max_size = 1 }\n";
+/// One worker, and a breaker that leaves it alone: here calls fail on purpose, one after the other.
+const ONE: &str = "pool = { min_size = 1, max_size = 1 }
+breaker = { failure_threshold = 1000, success_rate = 0 }
+";
 
 fn pid(session: &Session) -> u32 {
     let told: Value = serde_json::from_str(&session.text("pid", &json!({}))).unwrap();

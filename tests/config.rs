@@ -455,8 +455,8 @@ fn impossible_files_are_named_with_line_and_key() {
             "f:2: listen.allowed_origins[0]: \"https://a/\" has a path; an origin ends after host and port, without a slash",
         ),
         (
-            "\n\n[breaker]\nfailure_threshold = 5",
-            "f:3: breaker: unknown key; known here: `listen`, `sessions`, `state_dir`, `admin`, `pool`, `recovery`, `servers`",
+            "\n\n[quotas]\nfailure_threshold = 5",
+            "f:3: quotas: unknown key; known here: `listen`, `sessions`, `state_dir`, `admin`, `pool`, `recovery`, `breaker`, `memory`, `rate_limit`, `auth`, `principals`, `servers`",
         ),
         (
             "[pool]\nmin_size = 21",
@@ -854,7 +854,8 @@ fn missing(conffile: &str) -> Vec<String> {
         conffile.lines().any(|line| {
             line.starts_with(&format!("# {key} = "))
                 || (line.starts_with("# [servers.") && line.ends_with(&format!(".{key}]")))
-        })
+        }) || conffile.contains(&format!("\n# [[{key}]]\n"))
+            || conffile.contains(&format!("\n# [servers.score.{key}."))
     };
     let given = |path: &str| {
         let mut parts = path

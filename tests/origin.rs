@@ -250,7 +250,7 @@ fn a_page_that_is_let_in_may_read_the_answer() {
     );
     assert_eq!(
         with_origin.header("access-control-expose-headers"),
-        Some("Mcp-Session-Id")
+        Some("Mcp-Session-Id, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate")
     );
     assert_eq!(with_origin.header("vary"), Some("Origin"));
     let without = hello(&daemon, &[]);

@@ -1,8 +1,12 @@
 //! Asks on the admin socket, blocking, with a deadline: the side of `mainstayctl`. It knows
 //! nothing of how an answer is shown.
 
-use super::protocol::{self, ANSWER_LIMIT, Command, Failure};
-use crate::broker::snapshot::Snapshot;
+use super::protocol::{
+    self, ANSWER_LIMIT, BreakerSet, Cleared, Command, Drained, Failure, Recycled, code,
+};
+use crate::broker::control::BreakerMode;
+use crate::broker::snapshot::{LimitStatus, Snapshot};
+use serde::de::DeserializeOwned;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -52,6 +56,9 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It understood and cannot do it: no such server or worker, or not in this state.
+    #[error("{0}")]
+    Impossible(String),
     /// It refused.
     #[error("mainstayd at {path} refused: {} ({})", failure.message, failure.code)]
     Refused {
@@ -85,9 +92,86 @@ impl Client {
     /// # Errors
     /// If nobody answers in time, or what comes is a refusal or no answer.
     pub fn status(&self) -> Result<Snapshot, ClientError> {
-        let line = self.ask(Command::Status)?;
-        match protocol::parse_status(&line) {
-            Ok(Ok(snapshot)) => Ok(snapshot),
+        self.ask(Command::Status)
+    }
+
+    /// The buckets of the daemon's limiter, the busiest first, at most `most`.
+    ///
+    /// # Errors
+    /// See [`Client::status`].
+    pub fn limits(&self, most: usize) -> Result<Vec<LimitStatus>, ClientError> {
+        self.ask(Command::Limits { most })
+    }
+
+    /// Sets a breaker; see [`Control::set_breaker`](crate::broker::control::Control::set_breaker).
+    /// The time is rounded up to milliseconds. Returns who is recorded to have set it.
+    ///
+    /// # Errors
+    /// See [`Client::status`]; [`ClientError::Impossible`] if there is no such breaker.
+    pub fn set_breaker(
+        &self,
+        server: &str,
+        tool: Option<&str>,
+        mode: BreakerMode,
+        expires: Option<Duration>,
+        reason: Option<&str>,
+    ) -> Result<String, ClientError> {
+        let milliseconds = |time: Duration| {
+            u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(protocol::FOR_MS_MOST)
+        };
+        let set: BreakerSet = self.ask(Command::Breaker {
+            server: server.to_owned(),
+            tool: tool.map(str::to_owned),
+            mode,
+            for_ms: expires.map(milliseconds),
+            reason: reason.map(str::to_owned),
+        })?;
+        Ok(set.author)
+    }
+
+    /// Has a worker replaced and returns the name of its server.
+    ///
+    /// # Errors
+    /// See [`Client::status`]; [`ClientError::Impossible`] if there is no such worker or it is on
+    /// its way out.
+    pub fn recycle(&self, worker: u64) -> Result<String, ClientError> {
+        let recycled: Recycled = self.ask(Command::Recycle { worker })?;
+        Ok(recycled.server)
+    }
+
+    /// Lets a server take no new calls (`on`), or take them again; returns how many are in flight.
+    ///
+    /// # Errors
+    /// See [`Client::status`]; [`ClientError::Impossible`] if there is no such server.
+    pub fn drain(&self, server: &str, on: bool) -> Result<usize, ClientError> {
+        let server = server.to_owned();
+        let drained: Drained = self.ask(Command::Drain { server, on })?;
+        Ok(drained.in_flight)
+    }
+
+    /// Forgets quarantined calls, one by its digest or all; returns how many.
+    ///
+    /// # Errors
+    /// See [`Client::status`]; [`ClientError::Impossible`] if there is no such server or digest.
+    pub fn clear_quarantine(
+        &self,
+        server: &str,
+        digest: Option<&str>,
+    ) -> Result<usize, ClientError> {
+        let cleared: Cleared = self.ask(Command::ClearQuarantine {
+            server: server.to_owned(),
+            digest: digest.map(str::to_owned),
+        })?;
+        Ok(cleared.cleared)
+    }
+
+    fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T, ClientError> {
+        let line = self.exchange(command)?;
+        match protocol::parse_answer(&line) {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(failure)) if failure.code == code::IMPOSSIBLE => {
+                Err(ClientError::Impossible(failure.message))
+            }
             Ok(Err(failure)) => Err(ClientError::Refused {
                 path: self.path.clone(),
                 failure,
@@ -97,7 +181,7 @@ impl Client {
     }
 
     /// Sends a command and returns the line that answers it.
-    fn ask(&self, command: Command) -> Result<Vec<u8>, ClientError> {
+    fn exchange(&self, command: Command) -> Result<Vec<u8>, ClientError> {
         let mut stream = UnixStream::connect(&self.path).map_err(|error| {
             let path = self.path.clone();
             if error.kind() == io::ErrorKind::PermissionDenied {

@@ -1,14 +1,13 @@
 //! Answers on the admin socket. Everything a peer can do is bounded: who it is, how many there
-//! are, how long a line is, how long it may take. It knows how to ask for a snapshot, not how one
-//! is made.
+//! are, how long a line is, how long it may take. What a line gets for an answer is the matter of
+//! [`Operator`].
 
-use super::protocol::{self, Command, Failure, REQUEST_LIMIT, code, failure};
-use crate::broker::snapshot::View;
+use super::operator::Operator;
+use super::protocol::{self, Failure, REQUEST_LIMIT, code, failure};
 use std::future::Future;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
@@ -107,7 +106,7 @@ fn is_live(path: &Path) -> io::Result<bool> {
 /// it is still the one of this listener. It is removed, too, if this future is dropped.
 pub fn serve(
     listener: UnixListener,
-    view: Arc<dyn View>,
+    operator: Operator,
     shutdown: impl Future<Output = ()>,
 ) -> impl Future<Output = ()> {
     // Now, not at the first poll: until then somebody may have put his own file there.
@@ -126,8 +125,8 @@ pub fn serve(
                 },
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => match admit(&stream, own_user, connections.len()) {
-                        Ok(()) => {
-                            connections.spawn(converse(stream, Arc::clone(&view)));
+                        Ok(user) => {
+                            connections.spawn(converse(stream, operator.clone(), user));
                         }
                         Err(failure) => turn_away(&stream, &failure),
                     },
@@ -141,8 +140,8 @@ pub fn serve(
     }
 }
 
-/// Whether a peer is let in.
-fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<(), Failure> {
+/// The user of a peer that is let in.
+fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<u32, Failure> {
     let peer = stream
         .peer_cred()
         .map_err(|error| failure(code::DENIED, format!("cannot tell who you are: {error}")))?;
@@ -161,7 +160,7 @@ fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<(), 
             format!("{MAX_CONNECTIONS} admin connections are open; try again in a moment"),
         ));
     }
-    Ok(())
+    Ok(peer.uid())
 }
 
 /// The mode of the socket file says the same. This holds where the mode cannot: between creating
@@ -184,7 +183,7 @@ fn turn_away(stream: &UnixStream, failure: &Failure) {
 }
 
 /// One connection: request, answer, and again, until the peer ends it or tries our patience.
-async fn converse(stream: UnixStream, view: Arc<dyn View>) {
+async fn converse(stream: UnixStream, operator: Operator, user: u32) {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut line = Vec::new();
@@ -196,7 +195,7 @@ async fn converse(stream: UnixStream, view: Arc<dyn View>) {
                 code::TOO_LARGE,
                 format!("a request is at most {REQUEST_LIMIT} bytes long"),
             )),
-            line => respond(line, view.as_ref()),
+            line => operator.respond(line, user),
         };
         match timeout(PATIENCE, writer.write_all(answer.as_bytes())).await {
             Ok(Ok(())) if !too_large => {}
@@ -211,13 +210,6 @@ async fn read_line(reader: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) ->
     let limit = REQUEST_LIMIT as u64 + 1;
     reader.take(limit).read_until(b'\n', line).await?;
     Ok(())
-}
-
-fn respond(line: &[u8], view: &dyn View) -> String {
-    match protocol::parse_request(line) {
-        Ok(Command::Status) => protocol::answer(&view.snapshot()),
-        Err(failure) => protocol::refuse(&failure),
-    }
 }
 
 /// The socket file, removed on drop unless somebody else's has taken its place.

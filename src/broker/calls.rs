@@ -9,38 +9,23 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::call::Call;
 use super::lane::Lease;
 use super::listen::Listen;
-use super::session::Session;
-use super::stream::Stream;
-
-/// A call of a client.
-#[derive(Debug)]
-pub struct ClientCall {
-    /// The client's id, raw JSON.
-    pub id: Bytes,
-    /// The client's progress token, raw JSON.
-    pub token: Option<Bytes>,
-    /// Where its messages go.
-    pub stream: Arc<Stream>,
-    /// The legacy session it belongs to.
-    pub session: Option<Arc<Session>>,
-    /// Whether it asked for log messages (modern era).
-    pub wants_logs: bool,
-    /// Whether its answer lists tools, whose header rules are remembered.
-    pub lists_tools: bool,
-    /// When it was accepted.
-    pub accepted: Instant,
-}
 
 /// What stands behind an id on a worker's wire.
 #[derive(Debug)]
 pub(super) enum Entry {
     /// A call of a client, with its place at the worker.
-    Client(ClientCall, Lease),
-    /// A call whose client does not want the answer any more; the place stays taken until the
-    /// worker answers or the grace is over.
-    Cancelled { _lease: Lease },
+    Client(Box<Call>, Lease),
+    /// A call whose client waits no longer, because it cancelled or its time was over. The place
+    /// stays taken until the worker answers or is known to be free.
+    Forsaken {
+        /// The place.
+        _lease: Lease,
+        /// When the call's own time is over, if nobody has judged the worker by it yet.
+        until: Option<Instant>,
+    },
     /// A request of the daemon itself.
     Own(oneshot::Sender<Reply>),
     /// One leg of a subscription.
@@ -54,6 +39,15 @@ pub enum Reply {
     Result(Bytes),
     /// The `error`, raw JSON.
     Error(Bytes),
+}
+
+/// A call whose time is over.
+#[derive(Debug)]
+pub(super) struct Expired {
+    /// Its id on the wire.
+    pub(super) wire: u64,
+    /// The call, unless its client had cancelled it already.
+    pub(super) call: Option<Box<Call>>,
 }
 
 /// The table of one worker.
@@ -93,20 +87,28 @@ impl Calls {
         self.entries.get(&wire)
     }
 
+    pub(super) fn get_mut(&mut self, wire: u64) -> Option<&mut Entry> {
+        self.entries.get_mut(&wire)
+    }
+
     /// Clients' calls with their wire ids.
-    pub(super) fn clients(&self) -> impl Iterator<Item = (u64, &ClientCall)> {
+    pub(super) fn clients(&self) -> impl Iterator<Item = (u64, &Call)> {
         self.entries.iter().filter_map(|(wire, e)| match e {
-            Entry::Client(call, _) => Some((*wire, call)),
-            Entry::Cancelled { .. } | Entry::Own(_) | Entry::Listen(_) => None,
+            Entry::Client(call, _) => Some((*wire, call.as_ref())),
+            Entry::Forsaken { .. } | Entry::Own(_) | Entry::Listen(_) => None,
         })
     }
 
-    /// Replaces a client's call by its cancelled shadow and returns it.
-    pub(super) fn cancel(&mut self, wire: u64) -> Option<ClientCall> {
+    /// Takes a client's call out; its place stays taken. `until` is when the worker is to be
+    /// judged by it.
+    pub(super) fn forsake(&mut self, wire: u64, until: Option<Instant>) -> Option<Box<Call>> {
         match self.entries.remove(&wire)? {
             Entry::Client(call, lease) => {
-                self.entries
-                    .insert(wire, Entry::Cancelled { _lease: lease });
+                let shadow = Entry::Forsaken {
+                    _lease: lease,
+                    until,
+                };
+                self.entries.insert(wire, shadow);
                 Some(call)
             }
             other => {
@@ -116,9 +118,41 @@ impl Calls {
         }
     }
 
+    /// Takes out the calls whose time is over, cancelled ones included; their places stay taken.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Expired> {
+        let over: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| deadline(entry).is_some_and(|at| at <= now))
+            .map(|(wire, _)| *wire)
+            .collect();
+        over.into_iter()
+            .map(|wire| {
+                if let Some(Entry::Forsaken { until, .. }) = self.entries.get_mut(&wire) {
+                    *until = None;
+                }
+                let call = self.forsake(wire, None);
+                Expired { wire, call }
+            })
+            .collect()
+    }
+
+    /// When the next call's time is over.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.entries.values().filter_map(deadline).min()
+    }
+
     /// Takes nothing more and returns what is left.
     pub(super) fn close(&mut self) -> Vec<(u64, Entry)> {
         self.closed = true;
         self.entries.drain().collect()
+    }
+}
+
+fn deadline(entry: &Entry) -> Option<Instant> {
+    match entry {
+        Entry::Client(call, _) => Some(call.deadline()),
+        Entry::Forsaken { until, .. } => *until,
+        Entry::Own(_) | Entry::Listen(_) => None,
     }
 }

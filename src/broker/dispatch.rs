@@ -1,38 +1,18 @@
 //! Sending a call: a place at a worker, the frame, and what to say if there is none. The fast way
-//! takes a free place without any await; who has to wait does so in a task or future of its own.
+//! takes a free place without any await; a call that has to wait does so in a task of its own,
+//! which its flight can cancel.
 
-use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
-use super::calls::ClientCall;
-use super::lane::{Lane, Lease};
-use super::member::Sent;
-use super::refused;
+use super::call::{Call, Request};
+use super::flight::Flight;
+use super::lane::{Lane, Lease, Want};
 use super::server::Server;
-use super::session::Session;
-use super::stats::Outcome;
 use crate::mcp::era::Era;
 use crate::mcp::params::Params;
 use crate::policy::refusal::Refusal;
 use crate::worker::stdin::SendError;
-
-/// A request to be sent.
-#[derive(Debug)]
-pub struct Ask {
-    /// The whole message.
-    pub message: Bytes,
-    /// Where its id stands.
-    pub id: Range<usize>,
-    /// Where its progress token stands.
-    pub token: Option<Range<usize>>,
-    /// The worker that minted what it refers to.
-    pub prefer: Option<u64>,
-    /// The rest.
-    pub call: ClientCall,
-}
 
 /// Attempts to find a worker that takes the frame; each has died between lease and write.
 const ATTEMPTS: usize = 5;
@@ -47,59 +27,57 @@ impl Server {
             .find_map(|key| self.affinity().owner(key.get()))
     }
 
-    /// Sends a modern call, waiting for a place if need be. Dropping the future gives the place
-    /// in the queue back.
-    ///
-    /// # Errors
-    /// The refusal, counted already.
-    pub async fn submit(&self, ask: Ask) -> Result<Sent, Refusal> {
-        let lane = self.lane(Era::Modern);
-        let sent = send(lane, ask).await;
-        sent.inspect_err(|refusal| self.stats().refused(refusal))
+    /// Accepts a call and sends it to a worker; whatever happens to it, its stream ends with an
+    /// answer, unless the flight is cancelled first.
+    pub fn submit(self: &Arc<Self>, era: Era, request: Request) -> Arc<Flight> {
+        let now = Instant::now();
+        let mut call = Call::new(request, Arc::clone(self), now);
+        let flight = Arc::clone(call.flight());
+        self.guards().budget().deposit(now);
+        match self.admit(&mut call, now) {
+            Ok(()) => self.send(era, call),
+            Err(refusal) => call.refuse(&refusal),
+        }
+        flight
     }
 
-    /// Sends a legacy call; whatever happens to it, its stream ends with an answer.
-    pub fn submit_detached(self: &Arc<Self>, session: &Arc<Session>, ask: Ask) {
-        let lane = session.own_lane().unwrap_or_else(|| self.lane(Era::Legacy));
-        let ask = match lane.try_acquire(ask.prefer) {
-            None => ask,
-            Some(lease) => match transmit(lane, lease, ask) {
-                Ok(_) => return,
-                Err(Unsent::Again(ask)) => *ask,
-                Err(Unsent::Refused(refusal, ask)) => return self.refuse(&ask.call, &refusal),
-                Err(Unsent::Told) => return,
+    /// Sends a call that every guard has let through, for the first time or again.
+    pub(super) fn send(self: &Arc<Self>, era: Era, call: Box<Call>) {
+        let own = call.session().and_then(|s| s.own_lane());
+        let lane = Arc::clone(own.unwrap_or_else(|| self.lane(era)));
+        let call = match lane.try_acquire(&want(&call)) {
+            None => call,
+            Some(lease) => match self.transmit(&lane, lease, call) {
+                None => return,
+                Some(again) => again,
             },
         };
-        let (server, session, lane) = (Arc::clone(self), Arc::clone(session), Arc::clone(lane));
-        tokio::spawn(async move {
-            let cancelled = session.queue(ask.call.id.clone());
-            let (id, stream) = (ask.call.id.clone(), Arc::clone(&ask.call.stream));
-            let accepted = ask.call.accepted;
-            tokio::select! {
-                sent = send(&lane, ask) => if let Err(refusal) = sent {
-                    server.stats().refused(&refusal);
-                    stream.finish(refused::error(&id, &refusal), Some(i64::from(refusal.reason.code())));
-                },
-                () = cancelled.notified() => {
-                    server.stats().finished(Outcome::Cancelled, accepted.elapsed());
-                    stream.close();
-                }
-            }
-            session.unqueue(&cancelled);
-        });
+        tokio::spawn(wait(Arc::clone(self), lane, call));
     }
 
-    fn refuse(&self, call: &ClientCall, refusal: &Refusal) {
-        self.stats().refused(refusal);
-        call.stream.finish(
-            refused::error(&call.id, refusal),
-            Some(i64::from(refusal.reason.code())),
-        );
+    /// Writes the call to the leased worker. Gives it back if that one is gone and got nothing.
+    fn transmit(&self, lane: &Lane, lease: Lease, call: Box<Call>) -> Option<Box<Call>> {
+        let member = Arc::clone(lease.member());
+        let (error, call) = member.begin(call, lease).err()?;
+        let mut call = call?;
+        match error {
+            SendError::Closed => {
+                // Its end is not noticed yet. Idle as it looks, it would be chosen again.
+                lane.remove(member.id());
+                call.forget_preference();
+                Some(call)
+            }
+            SendError::Full => {
+                let refusal = Refusal::overloaded(error.to_string(), Duration::from_secs(1));
+                call.refuse(&refusal);
+                None
+            }
+        }
     }
 
     /// Cancels what the client of `session` knows by this raw id, in flight or queued.
-    pub fn cancel(&self, session: &Arc<Session>, id: &[u8], reason: &str) {
-        if session.cancel_queued(id) {
+    pub fn cancel(&self, session: &Arc<super::session::Session>, id: &[u8], reason: &str) {
+        if session.cancel_queued(id, reason) {
             return;
         }
         // Not the lane's: a worker that is being replaced finishes its calls outside of it.
@@ -113,66 +91,49 @@ impl Server {
     }
 }
 
-async fn send(lane: &Arc<Lane>, mut ask: Ask) -> Result<Sent, Refusal> {
-    for _ in 0..ATTEMPTS {
-        let lease = lane.acquire(ask.prefer).await?;
-        ask = match transmit(lane, lease, ask) {
-            Ok(sent) => return Ok(sent),
-            Err(Unsent::Again(again)) => *again,
-            Err(Unsent::Refused(refusal, _)) => return Err(refusal),
-            Err(Unsent::Told) => {
-                return Err(Refusal::worker_lost(
-                    "the worker ended while it was written to",
-                ));
-            }
-        };
+fn want(call: &Call) -> Want {
+    Want {
+        prefer: call.request().prefer,
+        deadline: Some(call.deadline()),
+        principal: call.request().principal.key(),
+        class: call.class(),
+        bytes: call.request().message.len(),
+        tool: call.tool_key(),
+        alone: call.is_alone(),
     }
-    Err(Refusal::overloaded(
-        format!("{ATTEMPTS} workers in a row ended before they could be sent this call"),
-        Duration::from_secs(1),
-    ))
 }
 
-enum Unsent {
-    /// The worker is gone and got nothing: another may be tried.
-    Again(Box<Ask>),
-    /// It is not to be tried again.
-    Refused(Refusal, Box<Ask>),
-    /// The worker's end was noticed meanwhile and the call has been told.
-    Told,
+/// Waits for places until a worker has taken the call, or it has another outcome.
+async fn wait(server: Arc<Server>, lane: Arc<Lane>, call: Box<Call>) {
+    let (flight, session) = (Arc::clone(call.flight()), call.session().cloned());
+    if let Some(session) = &session {
+        session.queue(call.id(), &flight);
+    }
+    place(&server, &lane, call, &flight).await;
+    if let Some(session) = &session {
+        session.unqueue(&flight);
+    }
 }
 
-fn transmit(lane: &Arc<Lane>, lease: Lease, ask: Ask) -> Result<Sent, Unsent> {
-    let member = Arc::clone(lease.member());
-    let Ask {
-        message,
-        id,
-        token,
-        prefer,
-        call,
-    } = ask;
-    match member.begin(call, lease, &message, id.clone(), token.clone()) {
-        Ok(wire) => Ok(Sent::new(member, wire)),
-        Err((_, None)) => Err(Unsent::Told),
-        Err((error, Some(call))) => {
-            let ask = Box::new(Ask {
-                message,
-                id,
-                token,
-                prefer: prefer.filter(|_| error == SendError::Full),
-                call,
-            });
-            Err(match error {
-                SendError::Closed => {
-                    // Its end is not noticed yet. Idle as it looks, it would be chosen again.
-                    lane.remove(member.id());
-                    Unsent::Again(ask)
-                }
-                SendError::Full => Unsent::Refused(
-                    Refusal::overloaded(error.to_string(), Duration::from_secs(1)),
-                    ask,
-                ),
-            })
+async fn place(server: &Arc<Server>, lane: &Arc<Lane>, mut call: Box<Call>, flight: &Flight) {
+    for _ in 0..ATTEMPTS {
+        let wanted = want(&call);
+        let lease = tokio::select! {
+            lease = lane.acquire(&wanted) => lease,
+            () = flight.cancelled() => return call.cancel(),
+        };
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(refusal) => return call.refuse(&refusal),
+        };
+        match server.transmit(lane, lease, call) {
+            None => return,
+            Some(again) => call = again,
         }
     }
+    let refusal = Refusal::overloaded(
+        format!("{ATTEMPTS} workers in a row ended before they could be sent this call"),
+        Duration::from_secs(1),
+    );
+    call.refuse(&refusal);
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::calls::Reply;
 use super::member::{Locked, Member, NoAnswer};
-use crate::mcp::era::MODERN;
+use crate::mcp::era::{Era, MODERN};
 use crate::mcp::message;
 
 /// How to open a worker.
@@ -223,7 +223,7 @@ pub async fn is_alive(member: &Arc<Member>, patience: Duration) -> Result<(), No
     member.ask(build, patience).await.map(|_| ())
 }
 
-/// All pages of `tools/list` of a modern worker, one result each; bounded.
+/// All pages of a worker's `tools/list`, one result each; bounded.
 pub async fn tools(member: &Arc<Member>, patience: Duration) -> Vec<Bytes> {
     #[derive(Deserialize)]
     struct Page {
@@ -236,7 +236,10 @@ pub async fn tools(member: &Arc<Member>, patience: Duration) -> Vec<Bytes> {
         let ask = params.clone();
         let reply = member
             .ask(
-                |id| message::modern_request(id, "tools/list", ask),
+                |id| match member.serves(Era::Modern) {
+                    true => message::modern_request(id, "tools/list", ask),
+                    false => message::request_with(id, "tools/list", &ask),
+                },
                 patience,
             )
             .await;

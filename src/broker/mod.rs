@@ -6,20 +6,29 @@
 //! legacy era come back to. It knows nothing of HTTP.
 
 pub mod affinity;
+pub mod call;
 pub mod calls;
 pub mod catalog;
 pub mod control;
 pub mod dispatch;
+pub mod expiry;
+pub mod flight;
+pub mod guards;
 pub mod handshake;
 pub mod lane;
+pub mod limits;
 pub mod listen;
 pub mod member;
 pub mod open;
+mod operate;
 mod outage;
+mod patrol;
 pub mod principal;
 mod rebind;
+mod redispatch;
 pub mod refused;
 mod route;
+pub mod rules;
 pub mod server;
 pub mod session;
 pub mod sessions;
@@ -29,3 +38,4 @@ pub mod stats;
 pub mod status;
 pub mod stream;
 pub mod supervise;
+mod wire;

@@ -9,7 +9,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::calls::Reply;
+use super::lane::Want;
 use super::member::Member;
+use super::principal::Principal;
 use super::rebind;
 use super::server::Server;
 use super::session::{Abilities, Opening, Session};
@@ -44,6 +46,7 @@ impl Server {
     /// No worker is to be had, or there are too many sessions.
     pub async fn open_session(
         self: &Arc<Self>,
+        principal: &Arc<Principal>,
         message: Bytes,
         asked: &Params<'_>,
         streams: StreamBounds,
@@ -59,13 +62,14 @@ impl Server {
                 version,
                 initialize: message,
                 abilities,
+                principal: Arc::clone(principal),
                 stream_buffer: streams.buffer,
                 stream_retention: streams.retention,
             })
         };
         if !self.binds_sessions() {
             // A lease proves that a worker is ready, which is what initialize asks.
-            drop(self.lane(Era::Legacy).acquire(None).await?);
+            drop(self.lane(Era::Legacy).acquire(&Want::default()).await?);
             let Some(result) = self.initialized() else {
                 return Err(Refusal::overloaded(
                     format!(
@@ -105,7 +109,7 @@ impl Server {
 
     /// A server without a legacy era answers `initialize` itself, with its error.
     async fn pass_on(&self, message: &Bytes) -> Result<Opened, Refusal> {
-        let lease = self.lane(Era::Modern).acquire(None).await?;
+        let lease = self.lane(Era::Modern).acquire(&Want::default()).await?;
         let reply =
             rebind::ask_as_client(lease.member(), message, self.config().start_timeout).await;
         match reply {

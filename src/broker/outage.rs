@@ -22,10 +22,14 @@ pub(super) enum Fault {
 /// Counts the failure and lets it slow down the next start, or not.
 pub(super) fn pace(server: &Arc<Server>, fault: &Fault) {
     bump(&server.stats().deaths);
+    let now = Instant::now();
+    let serving = server.is_serving();
     let mut roster = server.roster();
     match fault {
-        Fault::Start(_) => roster.restart.failed(Instant::now(), jitter()),
-        Fault::Death(_) => roster.restart.succeeded(),
+        Fault::Start(_) => {
+            roster.restart.failed(now, serving, jitter());
+        }
+        Fault::Death(_) => roster.restart.died(now),
     }
 }
 
@@ -38,7 +42,7 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
         Fault::Death(what) => (what, false),
     };
     let serving = server.is_serving();
-    let (in_a_row, is_down, retry, newly_down) = {
+    let (in_a_row, is_down, broken, retry, newly_down) = {
         let mut roster = server.roster();
         roster.last_failure = Some(LastFailure {
             at: now,
@@ -51,8 +55,9 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
         }
         let restart = &roster.restart;
         (
-            restart.failures(),
+            restart.failures(now),
             restart.is_down(),
+            restart.looks_broken(),
             restart.wait(now, false),
             newly,
         )
@@ -72,9 +77,14 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
     } else {
         format!("; its last words: {}", stderr.join(" | "))
     };
+    let broken = if broken {
+        ", each at once: its installation looks broken"
+    } else {
+        ""
+    };
     let refusal = Refusal::overloaded(
         format!(
-            "server {} has no worker: the last one {what} ({in_a_row} failures in a row){said}",
+            "server {} has no worker: the last one {what} ({in_a_row} failures in a row{broken}){said}",
             server.name()
         ),
         retry,

@@ -13,6 +13,7 @@ pub struct Principal {
     key: u64,
     class: Class,
     limit: Option<Limit>,
+    anonymous: bool,
 }
 
 impl Principal {
@@ -24,6 +25,7 @@ impl Principal {
             name: name.to_owned(),
             class,
             limit,
+            anonymous: false,
         }
     }
 
@@ -39,13 +41,23 @@ impl Principal {
                 format!("anonymous@{}/64", std::net::Ipv6Addr::from(network))
             }
         };
-        Self::named(&name, Class::Normal, None)
+        Self {
+            anonymous: true,
+            ..Self::named(&name, Class::Normal, None)
+        }
     }
 
     /// Its name, for logs and views.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whose the sessions are that it opens: its own if it is known by a token. Those of strangers
+    /// belong to whoever knows their id, since addresses change under one client.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        (!self.anonymous).then_some(self.name.as_str())
     }
 
     /// A digest of its name, for tables.
@@ -68,7 +80,7 @@ impl Principal {
 }
 
 /// FNV-1a: short, and no secret depends on it.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(super) fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })

@@ -12,7 +12,8 @@ use crate::policy::refusal::Refusal;
 pub fn error(id: &[u8], refusal: &Refusal) -> Bytes {
     let millis = refusal
         .retry_after
-        .map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        // Rounded up: whoever waits that long must not come too early.
+        .map(|d| u64::try_from(d.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX));
     let data = json!({
         "reason": refusal.reason.as_str(),
         "retryAfterMs": millis,
@@ -38,7 +39,7 @@ mod tests {
     fn data_always_has_all_three_members() {
         let body = |r| String::from_utf8(error(b"\"a\"", &r).to_vec()).unwrap();
         assert_eq!(
-            body(Refusal::overloaded("full", Duration::from_millis(120))),
+            body(Refusal::overloaded("full", Duration::from_micros(119_001))),
             r#"{"jsonrpc":"2.0","id":"a","error":{"code":-31003,"message":"full","data":{"reason":"overloaded","retryAfterMs":120,"retryable":true}}}"#
         );
         assert_eq!(

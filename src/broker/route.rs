@@ -10,11 +10,11 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::affinity::PIN;
-use super::calls::{ClientCall, Entry, Reply};
+use super::call::Call;
+use super::calls::{Entry, Reply};
 use super::member::{Locked, Member, owned};
-use super::refused;
 use super::session::Session;
-use super::stats::bump;
+use super::stats::{self, bump};
 use super::stream::Stream;
 use crate::mcp::code;
 use crate::mcp::envelope::{self, Head, Message, Outcome};
@@ -22,6 +22,7 @@ use crate::mcp::message;
 use crate::mcp::params::{self, Params};
 use crate::mcp::splice::{Edit, range_of, splice};
 use crate::observe::event::{Event, emit};
+use crate::policy::outcome;
 use crate::policy::refusal::Refusal;
 use crate::worker::actor::Inbox;
 use crate::worker::loss::Loss;
@@ -60,19 +61,18 @@ impl Inbox for Router {
     }
 
     fn lost(&self, id: u64, loss: Loss) {
+        // Bound first: the table's lock must be free when a lease is dropped.
         let entry = self.0.calls().remove(id);
         match entry {
             Some(Entry::Client(call, lease)) => {
-                let refusal = Refusal::worker_lost(format!("the upstream {}", loss.what));
-                self.0.stats.refused(&refusal);
-                let code = i64::from(refusal.reason.code());
-                call.stream
-                    .finish(refused::error(&call.id, &refusal), Some(code));
                 drop(lease);
+                if let Some(server) = self.0.server.upgrade() {
+                    server.miss(&self.0, call, &loss);
+                }
             }
             Some(Entry::Listen(listen)) => listen.leg_ended(self.0.id(), None),
             // Whoever asked hears that there will be no answer.
-            Some(Entry::Own(_) | Entry::Cancelled { .. }) | None => {}
+            Some(Entry::Own(_) | Entry::Forsaken { .. }) | None => {}
         }
     }
 
@@ -113,17 +113,15 @@ impl Router {
             let mut calls = self.0.calls();
             match calls.get(wire)? {
                 Entry::Listen(_) => None,
-                Entry::Client(..) | Entry::Own(_) | Entry::Cancelled { .. } => calls.remove(wire),
+                Entry::Client(..) | Entry::Own(_) | Entry::Forsaken { .. } => calls.remove(wire),
             }
         });
-        if let Some(Entry::Client(call, lease)) = entry {
+        if let Some(Entry::Client(mut call, lease)) = entry {
             let refusal = Refusal::answer_too_large(format!(
                 "the worker answered, but with more than {limit} bytes (max_message_bytes); the answer was discarded"
             ));
-            self.0.stats.refused(&refusal);
-            let code = i64::from(refusal.reason.code());
-            call.stream
-                .finish(refused::error(&call.id, &refusal), Some(code));
+            call.settle(outcome::Outcome::Malformed);
+            call.refuse(&refusal);
             drop(lease);
         }
     }
@@ -161,8 +159,8 @@ impl Router {
         };
         match entry {
             Some(Entry::Client(call, lease)) => {
-                self.answer(line, id, outcome, &call);
-                drop(lease);
+                self.answer(line, id, outcome, call);
+                lease.answered();
             }
             Some(Entry::Own(answer)) => {
                 let reply = match outcome {
@@ -175,44 +173,50 @@ impl Router {
             Some(Entry::Listen(listen)) => {
                 listen.leg_ended(self.0.id(), Some((line, id, outcome)));
             }
-            // The client cancelled it; its place is free again now.
-            Some(Entry::Cancelled { .. }) => {}
+            // Its client waits no longer; its place is free again now.
+            Some(Entry::Forsaken { .. }) => {}
             None => self.unrouted(),
         }
     }
 
-    fn answer(&self, line: &[u8], id: &RawValue, outcome: Outcome<'_>, call: &ClientCall) {
+    fn answer(&self, line: &[u8], id: &RawValue, outcome: Outcome<'_>, mut call: Box<Call>) {
         if let Outcome::Result(result) = outcome {
             let minted = params::affinity(result);
+            let lists_tools = call.request().lists_tools;
             if let Some(server) = self
                 .0
                 .server
                 .upgrade()
-                .filter(|_| !minted.is_empty() || call.lists_tools)
+                .filter(|_| !minted.is_empty() || lists_tools)
             {
                 let now = Instant::now();
                 for key in minted {
                     server.affinity().remember(key.get(), self.0.id(), now);
                     self.0.pin(now + PIN);
                 }
-                if call.lists_tools {
-                    server.tool_headers().learn(result);
+                if lists_tools {
+                    server.learn_tools(result);
                 }
             }
         }
-        self.0
-            .count_answer(call, matches!(outcome, Outcome::Result(_)));
+        self.0.count_answer();
+        call.settle(of(&call, outcome));
         let edit = Edit {
             range: range_of(line, id),
-            with: &call.id,
+            with: call.id(),
         };
-        let error = match outcome {
-            Outcome::Result(_) => None,
-            Outcome::Error(error) => Some(envelope::error_code(error).unwrap_or_default()),
+        let message = splice(line, &mut [edit], false).into();
+        let (counted, error) = match outcome {
+            Outcome::Result(_) => (stats::Outcome::Ok, None),
+            Outcome::Error(error) => (
+                stats::Outcome::Error,
+                Some(envelope::error_code(error).unwrap_or_default()),
+            ),
         };
-        let lost = call
-            .stream
-            .finish(splice(line, &mut [edit], false).into(), error);
+        if let Some(server) = self.0.server.upgrade() {
+            server.clear_suspicion(&call);
+        }
+        let lost = call.answer(counted, message, error);
         self.0.stats.unrouted.fetch_add(lost, Ordering::Relaxed);
     }
 
@@ -240,8 +244,11 @@ impl Router {
     fn progress(&self, line: &[u8], params: &Params<'_>) {
         let token = params.progress_token;
         let wire = token.and_then(|t| t.get().parse::<u64>().ok());
-        let target = wire.and_then(|wire| match self.0.calls().get(wire) {
-            Some(Entry::Client(call, _)) => Some((Arc::clone(&call.stream), call.token.clone()?)),
+        let target = wire.and_then(|wire| match self.0.calls().get_mut(wire) {
+            Some(Entry::Client(call, _)) => {
+                call.progressed(Instant::now());
+                Some((Arc::clone(call.stream()), call.token()?))
+            }
             _ => None,
         });
         let (Some((stream, original)), Some(token)) = (target, token) else {
@@ -288,10 +295,10 @@ impl Router {
         }
         let modern = self.0.locked() == Locked::Modern;
         let target = self.only_call(|call| {
-            if modern || call.session.is_none() {
-                call.wants_logs
+            if modern || call.session().is_none() {
+                call.request().wants_logs
             } else {
-                let level = call.session.as_ref().and_then(|s| s.level());
+                let level = call.session().and_then(|s| s.level());
                 admits(level.as_deref(), params.level)
             }
         });
@@ -304,7 +311,7 @@ impl Router {
     /// The one call in flight, if there is just one and it matches.
     fn only_call(
         &self,
-        matches: impl Fn(&ClientCall) -> bool,
+        matches: impl Fn(&Call) -> bool,
     ) -> Option<(Arc<Stream>, Option<Arc<Session>>)> {
         let calls = self.0.calls();
         let mut all = calls.clients();
@@ -312,7 +319,7 @@ impl Router {
         if all.next().is_some() || !matches(call) {
             return None;
         }
-        Some((Arc::clone(&call.stream), call.session.clone()))
+        Some((Arc::clone(call.stream()), call.session().cloned()))
     }
 
     /// Where a message for a session goes that owns this worker: the stream of its only call, else
@@ -320,17 +327,13 @@ impl Router {
     fn stream_for(&self, session: &Arc<Session>) -> Arc<Stream> {
         let (count, newest) = {
             let calls = self.0.calls();
-            let of = |call: &ClientCall| {
-                call.session
-                    .as_ref()
-                    .is_some_and(|s| Arc::ptr_eq(s, session))
-            };
+            let of = |call: &Call| call.session().is_some_and(|s| Arc::ptr_eq(s, session));
             let count = calls.clients().filter(|(_, c)| of(c)).count();
             let newest = calls
                 .clients()
                 .filter(|(_, c)| of(c))
                 .max_by_key(|(wire, _)| *wire);
-            (count, newest.map(|(_, c)| Arc::clone(&c.stream)))
+            (count, newest.map(|(_, c)| Arc::clone(c.stream())))
         };
         match newest {
             Some(stream) if count == 1 || !session.standalone().is_read() => stream,
@@ -408,6 +411,28 @@ impl Router {
                  with state = \"session\" each client has a worker of its own",
                 None,
             ));
+        }
+    }
+}
+
+/// What an answer says, as far as somebody asks: whether a result is an error is only looked at for
+/// tools with a breaker of their own.
+fn of(call: &Call, answer: Outcome<'_>) -> outcome::Outcome {
+    let rule = call.rule();
+    match answer {
+        Outcome::Error(error) => {
+            let code = envelope::error_code(error).unwrap_or_default();
+            outcome::Outcome::RpcError {
+                code,
+                caller_fault: rule.failure.is_callers(code),
+            }
+        }
+        Outcome::Result(result) => {
+            let asked = rule.gate.is_some();
+            outcome::Outcome::Result {
+                is_error: asked && params::is_error(result),
+                predicate_failed: asked && rule.failure.finds(result),
+            }
         }
     }
 }

@@ -12,10 +12,14 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::affinity::Affinity;
+use super::expiry::Deadlines;
+use super::guards::Guards;
 use super::handshake::Opening;
 use super::lane::{Lane, LaneBounds};
+use super::limits::Limits;
 use super::listen::Listen;
 use super::member::Member;
+use super::rules::Rules;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::stats::Stats;
@@ -38,6 +42,8 @@ pub struct Shared {
     pub start_cap: usize,
     /// The sessions.
     pub sessions: Sessions,
+    /// Who may call how often.
+    pub limits: Arc<Limits>,
     /// Numbers workers.
     pub next_worker: std::sync::atomic::AtomicU64,
 }
@@ -96,10 +102,15 @@ pub struct Server {
     pub(super) no_reinitialize: AtomicBool,
     /// A modern client has been here: the modern pool is worth its minimum.
     pub(super) modern_wanted: AtomicBool,
+    /// Somebody looks after its breaker.
+    pub(super) patrolling: AtomicBool,
     /// The worker that was told all subscriptions last; see `rebind`.
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
     tool_headers: Arc<ToolHeaders>,
+    rules: Rules,
+    guards: Guards,
+    deadlines: Arc<Deadlines>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
     roster: Mutex<Roster>,
@@ -127,14 +138,17 @@ impl Server {
         Arc::new(Self {
             legacy: Lane::new(&bounds, Arc::clone(&pressure)),
             modern: Lane::new(&bounds, Arc::clone(&pressure)),
-            pressure,
             standing: watch::Sender::new(standing),
             initialized: Mutex::default(),
             no_reinitialize: AtomicBool::new(false),
             modern_wanted: AtomicBool::new(false),
+            patrolling: AtomicBool::new(false),
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: Arc::default(),
+            rules: Rules::new(&config),
+            guards: Guards::new(&config),
+            deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
             listens: Mutex::default(),
             stats: Arc::default(),
             roster: Mutex::new(Roster {
@@ -146,6 +160,7 @@ impl Server {
                 surplus_since: HashMap::new(),
                 down_since: None,
             }),
+            pressure,
             config,
             shared,
         })
@@ -155,7 +170,9 @@ impl Server {
         LaneBounds {
             concurrency: config.concurrency,
             queue_size: config.queue_size,
+            queue_bytes: config.queue_bytes,
             acquire_timeout: config.pool.acquire_timeout,
+            hold: config.recovery.hold,
         }
     }
 
@@ -197,6 +214,27 @@ impl Server {
     #[must_use]
     pub fn tool_headers(&self) -> &Arc<ToolHeaders> {
         &self.tool_headers
+    }
+
+    /// What holds for its tools.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What stands before its workers.
+    #[must_use]
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// Lets its actor look after it now.
+    pub(super) fn wake(&self) {
+        self.pressure.notify_one();
+    }
+
+    pub(super) fn deadlines(&self) -> &Arc<Deadlines> {
+        &self.deadlines
     }
 
     /// Its legacy sessions.

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::Notify;
 
+use super::flight::Flight;
 use super::lane::Lane;
 use super::member::Member;
+use super::principal::Principal;
 use super::server::Server;
 use super::stream::Stream;
 use crate::mcp::era::Version;
@@ -84,6 +85,8 @@ pub struct Opening {
     pub initialize: Bytes,
     /// What the client can be asked for.
     pub abilities: Abilities,
+    /// Who opened it.
+    pub principal: Arc<Principal>,
     /// Bytes of events kept per stream.
     pub stream_buffer: usize,
     /// How long a finished stream can be resumed.
@@ -113,7 +116,7 @@ struct State {
     last_stream: u64,
     asked: HashMap<u64, Asked>,
     last_asked: u64,
-    queued: Vec<(Bytes, Arc<Notify>)>,
+    queued: Vec<(Bytes, Arc<Flight>)>,
 }
 
 /// A request that a worker put to the client.
@@ -197,6 +200,12 @@ impl Session {
     /// The client finished its handshake.
     pub fn set_initialized(&self) {
         self.initialized.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this caller may use it. Whoever has a token uses only what it opened itself.
+    #[must_use]
+    pub fn belongs_to(&self, caller: &Principal) -> bool {
+        self.opening.principal.owner() == caller.owner()
     }
 
     /// Whether it did.
@@ -420,22 +429,25 @@ impl Session {
         Some(number)
     }
 
-    /// Marks a call as waiting for a worker; the notify tells it to give up.
-    pub(super) fn queue(&self, id: Bytes) -> Arc<Notify> {
-        let cancel = Arc::new(Notify::new());
-        self.state().queued.push((id, Arc::clone(&cancel)));
-        cancel
+    /// Marks a call as waiting for a worker, so that it can be found by its raw id.
+    pub(super) fn queue(&self, id: &[u8], flight: &Arc<Flight>) {
+        let entry = (Bytes::copy_from_slice(id), Arc::clone(flight));
+        self.state().queued.push(entry);
     }
 
-    pub(super) fn unqueue(&self, cancel: &Arc<Notify>) {
-        self.state().queued.retain(|(_, c)| !Arc::ptr_eq(c, cancel));
+    pub(super) fn unqueue(&self, flight: &Arc<Flight>) {
+        self.state().queued.retain(|(_, f)| !Arc::ptr_eq(f, flight));
     }
 
-    pub(super) fn cancel_queued(&self, id: &[u8]) -> bool {
-        let state = self.state();
-        let found = state.queued.iter().rev().find(|(i, _)| i == id);
-        if let Some((_, cancel)) = found {
-            cancel.notify_one();
+    /// Cancels the newest waiting call with this raw id. False if there is none.
+    pub(super) fn cancel_queued(&self, id: &[u8], reason: &str) -> bool {
+        let found = {
+            let state = self.state();
+            let mut newest = state.queued.iter().rev();
+            newest.find(|(i, _)| i == id).map(|(_, f)| Arc::clone(f))
+        };
+        if let Some(flight) = &found {
+            flight.cancel(reason);
         }
         found.is_some()
     }

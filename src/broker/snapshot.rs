@@ -128,6 +128,18 @@ pub struct BreakerStatus {
     pub trips: u64,
 }
 
+impl BreakerStatus {
+    /// Whether it refuses calls now: all of them, or while it probes most of them.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        match self.mode.as_str() {
+            "forced_open" => true,
+            "forced_closed" | "shadow" => false,
+            _ => self.state != "closed",
+        }
+    }
+}
+
 /// One call that has killed workers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {

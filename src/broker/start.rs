@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
+
 use super::handshake::{self, Failed, Opened, Opening};
 use super::member::{Locked, Member, Phase};
 use super::outage::{self, Fault};
@@ -180,6 +182,7 @@ fn admit(
     let (down_since, replaced) = {
         let mut roster = server.roster();
         roster.starting.remove(&member.id());
+        roster.restart.ready(Instant::now());
         (roster.down_since.take(), roster.replacing.take())
     };
     if let Some(since) = down_since {
@@ -199,12 +202,15 @@ fn admit(
         for listen in server.listens() {
             listen.join(member);
         }
+    }
+    let knows_tools = member.locked() != Locked::Fresh;
+    if knows_tools && (member.serves(Era::Modern) || server.rules().trusts_annotations()) {
         let (server, member) = (Arc::clone(server), Arc::clone(member));
         tokio::spawn(async move {
             let patience = server.config().start_timeout;
             for page in handshake::tools(&member, patience).await {
                 if let Ok(page) = serde_json::from_slice(&page) {
-                    server.tool_headers().learn(page);
+                    server.learn_tools(page);
                 }
             }
         });
@@ -226,13 +232,9 @@ fn release(
 ) -> Option<Fault> {
     let was = member.phase();
     member.enter(Phase::Gone);
-    server.lane(Era::Legacy).remove(member.id());
-    server.lane(Era::Modern).remove(member.id());
+    server.leave_lanes(member);
     let session = member.session();
-    if let Some(lane) = session.as_ref().and_then(|s| s.own_lane()) {
-        lane.remove(member.id());
-    }
-    let lost = member.ended(&end.what);
+    let lost = server.lose(member, end);
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     let fault = match &refused {
         _ if era_refused => None,
@@ -285,20 +287,34 @@ impl Server {
         false
     }
 
+    /// Takes a worker out of every lane: it gets no new calls.
+    pub(super) fn leave_lanes(&self, member: &Member) {
+        self.lane(Era::Legacy).remove(member.id());
+        self.lane(Era::Modern).remove(member.id());
+        if let Some(lane) = member.session().as_ref().and_then(|s| s.own_lane()) {
+            lane.remove(member.id());
+        }
+    }
+
     /// Takes a worker out of service once its calls are done.
     pub(super) fn retire(&self, id: u64) {
         let Some(member) = self.roster().members.get(&id).cloned() else {
             return;
         };
         member.enter(Phase::Draining);
-        self.lane(Era::Legacy).remove(id);
-        self.lane(Era::Modern).remove(id);
+        self.leave_lanes(&member);
         tokio::spawn(async move {
             while member.leases() > 0 {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             member.worker.stop();
         });
+    }
+
+    /// Takes what a `tools/list` result says of the tools.
+    pub(super) fn learn_tools(&self, result: &RawValue) {
+        self.tool_headers().learn(result);
+        self.rules().learn(result);
     }
 
     /// Whether any worker takes calls, those of sessions included.

@@ -109,6 +109,22 @@ impl Stats {
         self.durations.snapshot()
     }
 
+    /// How long half of the calls take at most, from the histogram; `None` before the first few.
+    #[must_use]
+    pub fn median(&self) -> Option<Duration> {
+        let seen = self.durations();
+        if seen.count < 20 {
+            return None;
+        }
+        let mut below = 0;
+        let at = seen.buckets.iter().position(|calls| {
+            below += calls;
+            below * 2 >= seen.count
+        })?;
+        let bound = DurationHistogram::BOUNDS_MICROS.get(at)?;
+        Some(Duration::from_micros(*bound))
+    }
+
     /// A copy for the views.
     #[must_use]
     pub fn counters(&self) -> Counters {

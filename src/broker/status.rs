@@ -2,9 +2,9 @@
 
 use super::member::Phase;
 use super::server::Server;
-use super::snapshot::{Failure, Health, ServerStatus};
+use super::snapshot::{BreakerStatus, Failure, Health, Quarantined, ServerStatus};
 use crate::mcp::era::Era;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Server {
     /// What it looks like right now.
@@ -19,7 +19,7 @@ impl Server {
                 members,
                 roster.starting.len(),
                 roster.last_failure.clone(),
-                roster.restart.failures(),
+                roster.restart.failures(now),
                 roster.restart.wait(now, false),
                 roster.down_since,
             )
@@ -57,6 +57,9 @@ impl Server {
         let separate = !self.standing().borrow().mixed;
         let queued = lanes[0].waiting + if separate { lanes[1].waiting } else { 0 };
         let config = self.config();
+        let breakers = self.breakers(now);
+        let pressure = self.guards().pressure().map(|p| p.reason);
+        let (health, reason) = guarded(health, reason, &breakers, pressure.as_deref());
         ServerStatus {
             name: self.name().to_owned(),
             default: config.default,
@@ -76,9 +79,162 @@ impl Server {
             durations: self.stats().durations(),
             last_failure,
             workers,
-            breakers: Vec::new(),
-            quarantine: Vec::new(),
-            pressure: None,
+            breakers,
+            quarantine: self.quarantine(now),
+            pressure,
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Server {
+    fn breakers(&self, now: Instant) -> Vec<BreakerStatus> {
+        let mut tools: Vec<_> = self.rules().gated().collect();
+        tools.sort_by_key(|(name, _)| *name);
+        let own = std::iter::once((None, self.guards().gate()));
+        let all = own.chain(tools.into_iter().map(|(name, gate)| (Some(name), gate)));
+        all.map(|(tool, gate)| {
+            let view = gate.view(now);
+            BreakerStatus {
+                tool: tool.map(ToOwned::to_owned),
+                state: view.state.as_str().to_owned(),
+                mode: view.mode.as_str().to_owned(),
+                reason: view.reason,
+                author: view.author,
+                expires_in_ms: view.expires_in.map(millis),
+                retry_in_ms: view.retry_in.map(millis),
+                failures_in_a_row: view.failures_in_a_row,
+                window_calls: view.window_calls,
+                window_failures: view.window_failures,
+                trips: view.trips,
+            }
+        })
+        .collect()
+    }
+
+    fn quarantine(&self, now: Instant) -> Vec<Quarantined> {
+        let found = self.guards().quarantined(now);
+        let found = found.into_iter().map(|info| Quarantined {
+            tool: info.tool,
+            digest: info.digest.to_string(),
+            crashes: info.crashes,
+            refused: info.refused,
+            expires_in_ms: millis(info.expires_in),
+        });
+        found.collect()
+    }
+}
+
+/// Health with the guards looked at: a server that serves is degraded while one of its breakers
+/// refuses calls, or while it is under pressure. What is worse than that stays, with its reason.
+fn guarded(
+    health: Health,
+    reason: Option<String>,
+    breakers: &[BreakerStatus],
+    pressure: Option<&str>,
+) -> (Health, Option<String>) {
+    if !matches!(health, Health::Ok | Health::Degraded) {
+        return (health, reason);
+    }
+    let mut reasons: Vec<String> = reason.into_iter().collect();
+    reasons.extend(breakers.iter().filter(|b| b.refuses()).map(refusing));
+    reasons.extend(pressure.map(|pressure| format!("under pressure: {pressure}")));
+    if reasons.is_empty() {
+        return (health, None);
+    }
+    (Health::Degraded, Some(reasons.join("; ")))
+}
+
+fn refusing(breaker: &BreakerStatus) -> String {
+    let whose = match &breaker.tool {
+        Some(tool) => format!("the breaker of tool {tool}"),
+        None => "its breaker".to_owned(),
+    };
+    let state = match (breaker.mode.as_str(), breaker.state.as_str()) {
+        ("forced_open", _) => "forced open",
+        (_, "half_open") => "half-open",
+        _ => "open",
+    };
+    match &breaker.reason {
+        Some(reason) => format!("{whose} is {state}: {reason}"),
+        None => format!("{whose} is {state}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn breaker(tool: Option<&str>, mode: &str, state: &str) -> BreakerStatus {
+        BreakerStatus {
+            tool: tool.map(str::to_owned),
+            state: state.to_owned(),
+            mode: mode.to_owned(),
+            reason: Some("why".to_owned()),
+            author: None,
+            expires_in_ms: None,
+            retry_in_ms: None,
+            failures_in_a_row: 0,
+            window_calls: 0,
+            window_failures: 0,
+            trips: 0,
+        }
+    }
+
+    #[test]
+    fn a_guard_that_refuses_calls_degrades() {
+        let table = [
+            (breaker(None, "auto", "closed"), None),
+            (breaker(None, "shadow", "open"), None),
+            (breaker(None, "forced_closed", "open"), None),
+            (
+                breaker(None, "auto", "open"),
+                Some("its breaker is open: why"),
+            ),
+            (
+                breaker(None, "forced_open", "closed"),
+                Some("its breaker is forced open: why"),
+            ),
+            (
+                breaker(Some("search"), "auto", "half_open"),
+                Some("the breaker of tool search is half-open: why"),
+            ),
+        ];
+        for (breaker, reason) in table {
+            let (health, told) = guarded(Health::Ok, None, std::slice::from_ref(&breaker), None);
+            assert_eq!(told.as_deref(), reason, "{breaker:?}");
+            assert_eq!(health == Health::Degraded, reason.is_some(), "{breaker:?}");
+        }
+    }
+
+    #[test]
+    fn pressure_degrades_and_reasons_add_up() {
+        let open = [breaker(None, "auto", "open")];
+        let (health, reason) = guarded(
+            Health::Degraded,
+            Some("a worker died".to_owned()),
+            &open,
+            Some("memory 2.1 of 2.0 GiB"),
+        );
+        assert_eq!(health, Health::Degraded);
+        assert_eq!(
+            reason.as_deref(),
+            Some("a worker died; its breaker is open: why; under pressure: memory 2.1 of 2.0 GiB")
+        );
+    }
+
+    #[test]
+    fn what_is_worse_keeps_its_reason() {
+        let open = [breaker(None, "auto", "open")];
+        for health in [Health::Starting, Health::Down] {
+            let reason = Some("no worker".to_owned());
+            assert_eq!(
+                guarded(health, reason.clone(), &open, Some("memory")),
+                (health, reason)
+            );
         }
     }
 }

@@ -32,10 +32,14 @@ pub async fn run(server: Arc<Server>) {
         if news.borrow_and_update().stopping {
             break;
         }
+        server.expire(Instant::now());
+        server.patrol();
         let wait = server.balance();
+        let net = Instant::now() + wait.min(health_check);
+        let due = server.deadlines().next().map_or(net, |at| at.min(net));
         tokio::select! {
             () = server.pressure().notified() => {}
-            () = tokio::time::sleep(wait.min(health_check)) => {}
+            () = tokio::time::sleep_until(due.into()) => {}
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
@@ -109,7 +113,7 @@ impl Server {
         if era == config::Era::Auto && standing.legacy.is_none() && standing.modern.is_none() {
             // Nothing is known: one worker finds out. Should the question itself be what kills
             // it, now and then one is only initialised.
-            let failures = self.roster().restart.failures();
+            let failures = self.roster().restart.failures(Instant::now());
             let opening = match failures % PROBES_IN_A_ROW {
                 n if n == PROBES_IN_A_ROW - 1 => Opening::Legacy,
                 _ => Opening::Probe,
@@ -145,7 +149,7 @@ impl Server {
     }
 
     fn view(&self, era: Era) -> View {
-        let lane = self.lane(era).look();
+        let lane = self.lane(era).look(self.stats().median());
         let roster = self.roster();
         let of_era = |m: &Arc<Member>| match era {
             Era::Legacy => m.locked() != Locked::Modern,
@@ -166,6 +170,7 @@ impl Server {
             starting: roster.starting.values().filter(|o| opened_for(o)).count(),
             in_flight: lane.in_flight,
             waiting: lane.waiting,
+            ..View::default()
         }
     }
 
@@ -189,11 +194,13 @@ impl Server {
             concurrency: self.config().concurrency,
             start_cap: self.shared().start_cap,
             bound: era == Era::Legacy && self.binds_sessions(),
+            ..Law::default()
         }
     }
 
     fn keep(self: &Arc<Self>, era: Era, opening: Opening, most: usize) -> Duration {
         let view = self.view(era);
+        let law = self.law(era);
         let total = {
             let roster = self.roster();
             let waiting_to_be_started = roster
@@ -201,7 +208,13 @@ impl Server {
                 .keys()
                 .filter(|id| !roster.members.contains_key(id))
                 .count();
-            let living = roster.members.values().filter(|m| m.phase() != Phase::Gone);
+            // A stuck worker on its way out is not waited for, but no more than one in five at a time.
+            let mut stuck = (law.max_size / 5).max(1);
+            let living = roster.members.values().filter(|m| {
+                let excused = m.is_condemned() && stuck > 0;
+                stuck -= usize::from(excused);
+                m.phase() != Phase::Gone && !excused
+            });
             living.count() + waiting_to_be_started
         };
         // One worker holds the state of all; a server whose processes are locked to one era needs
@@ -212,7 +225,6 @@ impl Server {
                 total.saturating_sub(view.ready + view.bound + view.starting)
             }
         };
-        let law = self.law(era);
         let owned = view.ready + view.bound + view.starting;
         let room = law.max_size.saturating_sub(owned + others);
         self.lane(era)
@@ -272,7 +284,7 @@ impl Server {
             }
             // After a failure one at a time: a broken server must not cost more than it has to.
             let room = cap - roster.starting.len();
-            let count = if roster.restart.failures() > 0 {
+            let count = if roster.restart.is_failing() {
                 count.min(1)
             } else {
                 count
@@ -340,27 +352,40 @@ impl Server {
                     continue;
                 }
                 let reason = if used {
-                    format!("it has served {} calls", member.served())
+                    format!("has served {} calls", member.served())
                 } else {
-                    format!("it is {} s old", member.age().as_secs())
+                    format!("is {} s old", member.age().as_secs())
                 };
-                emit(&Event::WorkerRecycled {
-                    server: self.name().to_owned(),
-                    worker: member.id(),
-                    reason,
-                });
-                bump(&self.stats().recycled);
-                self.roster().replacing = Some(member.id());
-                let opening = match member.locked() {
-                    Locked::Modern => Opening::Modern,
-                    Locked::Mixed => Opening::Mixed,
-                    Locked::Legacy => Opening::Legacy,
-                    Locked::Fresh => Opening::Fresh,
-                };
-                self.start(1, opening, true, usize::MAX);
+                self.replace(&member, &reason);
                 return;
             }
         }
+    }
+
+    /// Starts the successor of a worker, which ends once that one is ready and its calls are done.
+    /// One at a time; false if another is being replaced just now.
+    pub(super) fn replace(self: &Arc<Self>, member: &Arc<Member>, reason: &str) -> bool {
+        {
+            let mut roster = self.roster();
+            if roster.replacing.is_some() {
+                return false;
+            }
+            roster.replacing = Some(member.id());
+        }
+        emit(&Event::WorkerRecycled {
+            server: self.name().to_owned(),
+            worker: member.id(),
+            reason: reason.to_owned(),
+        });
+        bump(&self.stats().recycled);
+        let opening = match member.locked() {
+            Locked::Modern => Opening::Modern,
+            Locked::Mixed => Opening::Mixed,
+            Locked::Legacy => Opening::Legacy,
+            Locked::Fresh => Opening::Fresh,
+        };
+        self.start(1, opening, true, usize::MAX);
+        true
     }
 
     /// Asks idle workers for a sign of life. A busy one is never asked: its calls will tell.

@@ -1,12 +1,14 @@
 //! All files as one document: which tables stand where, the servers of every file together, and
 //! what must hold between tables. It knows text, not files.
 
+use super::guard::{breaker, memory, rate_limit};
+use super::principals::principals;
 use super::section::{listen, path, pool, recovery, sessions};
 use super::server::{Defaults, ReadServer, bounds, server};
 use super::source::{Place, Report, Source};
 use super::table::Table;
 use super::{Auth, Listen, Pool, Principal, Program, Recovery, Server, Sessions};
-use crate::policy::bucket::Limit;
+use crate::policy::{breaker::Settings, bucket::Limit, memory::Limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::de::DeTable;
@@ -55,7 +57,11 @@ impl Document {
         self.defaults = Defaults {
             pool: read,
             recovery: recovery(&root.table("recovery"), &Recovery::default()),
+            breaker: breaker(&root.table("breaker"), &Settings::default()),
+            memory: memory(&root.table("memory"), &Limits::default()),
         };
+        self.rate_limit = rate_limit(&root.table("rate_limit"), &Limit::default());
+        (self.auth, self.principals) = principals(&root, &self.rate_limit);
         read_servers(&root, &self.defaults, &self.report, &mut self.servers);
         root.finish();
     }
@@ -73,6 +79,11 @@ impl Document {
             "sessions",
             "pool",
             "recovery",
+            "breaker",
+            "memory",
+            "rate_limit",
+            "auth",
+            "principals",
             "state_dir",
         ] {
             root.refuse(
@@ -130,14 +141,23 @@ impl Document {
         }
         for read in servers.values() {
             let body = self.listen.max_body_bytes;
-            if read.server.write_queue_bytes < body {
-                let key = format!("servers.{}.write_queue_bytes", read.server.name);
-                let message = format!(
-                    "is {}, less than listen.max_body_bytes, {body}: a request could never be \
-                     passed on; raise it or lower the other",
-                    read.server.write_queue_bytes
-                );
-                self.report.add(&read.queue_at, &key, message);
+            let server = &read.server;
+            for (key, bytes, at) in [
+                (
+                    "write_queue_bytes",
+                    server.write_queue_bytes,
+                    &read.write_queue_at,
+                ),
+                ("queue_bytes", server.queue_bytes, &read.queue_at),
+            ] {
+                if bytes < body {
+                    let key = format!("servers.{}.{key}", server.name);
+                    let message = format!(
+                        "is {bytes}, less than listen.max_body_bytes, {body}: a request could \
+                         never be passed on; raise it or lower the other"
+                    );
+                    self.report.add(at, &key, message);
+                }
             }
         }
         if let (1, Some(only)) = (servers.len(), servers.values_mut().next()) {
@@ -226,6 +246,8 @@ fn syntax(message: &str, text: &str) -> String {
 #[must_use]
 pub fn known_keys() -> Vec<String> {
     let mut document = Document::default();
-    document.read_main("known", "[servers.any]\nbuiltin = \"score\"\n");
+    // Tables that are read only where they are.
+    let optional = "[[principals]]\n[servers.any.tools.any]\n[servers.any.rate_limit]\n";
+    document.read_main("known", optional);
     document.report.known()
 }

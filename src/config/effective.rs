@@ -2,7 +2,8 @@
 //! what they may depart. What it writes reads back as the same configuration.
 
 use super::value::{format_size, format_span};
-use super::{Bearer, Config, Program, Server, Upstream};
+use super::{Bearer, Config, Failure, Principal, Program, Server, Tokens, Tool, Upstream};
+use crate::policy::{breaker, bucket::Limit};
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,10 +34,33 @@ pub fn effective_toml(config: &Config) -> String {
     out.size("stream_buffer_bytes", sessions.stream_buffer_bytes as u64);
     out.span("stream_retention", sessions.stream_retention);
 
+    out.limit("rate_limit", &config.rate_limit);
+    out.table("auth");
+    out.value("required", config.auth.required);
+    for principal in &config.principals {
+        write_principal(&mut out, principal);
+    }
     for server in &config.servers {
         write_server(&mut out, server);
     }
     out.0
+}
+
+fn write_principal(out: &mut Lines, principal: &Principal) {
+    out.table("[principals]");
+    out.text("name", &principal.name);
+    out.text("class", principal.class.as_str());
+    match &principal.tokens {
+        Tokens::Hashes(hashes) => {
+            let hashes: Vec<String> = hashes.iter().map(hexadecimal).collect();
+            out.texts("token_sha256", &hashes);
+        }
+        Tokens::File(file) => out.text("token_file", &path(file)),
+        Tokens::Credential(name) => out.text("token_credential", name),
+    }
+    if let Some(limit) = &principal.rate_limit {
+        out.limit("principals.rate_limit", limit);
+    }
 }
 
 fn write_server(out: &mut Lines, server: &Server) {
@@ -65,6 +89,13 @@ fn write_server(out: &mut Lines, server: &Server) {
     out.size("max_message_bytes", server.max_message_bytes as u64);
     out.size("write_queue_bytes", server.write_queue_bytes as u64);
     out.value("queue_size", server.queue_size);
+    out.size("queue_bytes", server.queue_bytes as u64);
+    out.span("call_timeout", server.call_timeout);
+    out.span("max_call_timeout", server.max_call_timeout);
+    let retry_safe: Vec<String> = server.retry_safe.iter().cloned().collect();
+    out.texts("retry_safe", &retry_safe);
+    out.value("trust_annotations", server.trust_annotations);
+    out.value("adaptive_concurrency", server.adaptive_concurrency);
 
     if let Program::Upstream(upstream) = &server.program {
         write_upstream(out, name, upstream);
@@ -90,6 +121,9 @@ fn write_server(out: &mut Lines, server: &Server) {
     out.span("restart_delay", recovery.restart_delay);
     out.value("max_restart_attempts", recovery.max_restart_attempts);
     out.span("check_interval", recovery.check_interval);
+    out.span("hold", recovery.hold);
+
+    write_guards(out, server);
 
     if is_process {
         out.table(&format!("servers.{name}.limits"));
@@ -121,6 +155,61 @@ fn write_upstream(out: &mut Lines, name: &str, upstream: &Upstream) {
     }
 }
 
+fn write_guards(out: &mut Lines, server: &Server) {
+    let name = &server.name;
+    out.breaker(&format!("servers.{name}.breaker"), &server.breaker);
+
+    if !matches!(server.program, Program::Upstream(_)) {
+        out.table(&format!("servers.{name}.memory"));
+        let memory = &server.memory;
+        out.size("soft_limit", memory.soft_limit);
+        out.size("hard_limit", memory.hard_limit);
+        out.span("check_interval", memory.check_interval);
+    }
+
+    out.table(&format!("servers.{name}.retry"));
+    let retry = &server.retry;
+    out.value("attempts", retry.attempts);
+    out.value("budget_percent", retry.budget_percent);
+    out.value("budget_per_second", retry.budget_per_second);
+
+    let limit = server.rate_limit.unwrap_or(NO_LIMIT);
+    out.limit(&format!("servers.{name}.rate_limit"), &limit);
+    out.failure(&format!("servers.{name}.failure"), &server.failure);
+    for (tool, settings) in &server.tools {
+        let table = format!("servers.{name}.tools.{}", key(tool));
+        write_tool(out, &table, settings);
+    }
+}
+
+fn write_tool(out: &mut Lines, table: &str, tool: &Tool) {
+    out.table(table);
+    if let Some(timeout) = tool.call_timeout {
+        out.span("call_timeout", timeout);
+    }
+    if let Some(safe) = tool.retry_safe {
+        out.value("retry_safe", safe);
+    }
+    if let Some(class) = tool.class {
+        out.text("class", class.as_str());
+    }
+    let limit = tool.rate_limit.unwrap_or(NO_LIMIT);
+    out.limit(&format!("{table}.rate_limit"), &limit);
+    if let Some(breaker) = &tool.breaker {
+        out.breaker(&format!("{table}.breaker"), breaker);
+    }
+    if let Some(failure) = &tool.failure {
+        out.failure(&format!("{table}.failure"), failure);
+    }
+}
+
+/// How the absence of a limit is written.
+const NO_LIMIT: Limit = Limit {
+    rate: 0,
+    burst_size: 1,
+    refill_interval: Duration::from_millis(10),
+};
+
 /// TOML lines so far.
 #[derive(Default)]
 struct Lines(String);
@@ -149,6 +238,56 @@ impl Lines {
     fn span(&mut self, key: &str, span: Duration) {
         self.text(key, &format_span(span));
     }
+
+    fn limit(&mut self, table: &str, limit: &Limit) {
+        self.table(table);
+        self.value("rate", limit.rate);
+        self.value("burst_size", limit.burst_size);
+        self.span("refill_interval", limit.refill_interval);
+    }
+
+    fn breaker(&mut self, table: &str, breaker: &breaker::Settings) {
+        self.table(table);
+        self.value("failure_threshold", breaker.failure_threshold);
+        self.span("recovery_timeout", breaker.recovery_timeout);
+        self.value("half_open_max_calls", breaker.half_open_max_calls);
+        self.span("window", breaker.window);
+        self.value("minimum_calls", breaker.minimum_calls);
+        self.value("success_rate", breaker.success_rate);
+        self.span("slow_call", breaker.slow_call.unwrap_or_default());
+        self.value("slow_rate", breaker.slow_rate);
+    }
+
+    fn failure(&mut self, table: &str, failure: &Failure) {
+        self.table(table);
+        if let Some(pointer) = &failure.pointer {
+            self.text("pointer", pointer);
+        }
+        if let Some(equals) = &failure.equals {
+            self.text("equals", equals);
+        }
+        if let Some(codes) = &failure.caller_codes {
+            self.value("caller_codes", toml::Value::from(codes.clone()));
+        }
+    }
+}
+
+/// Any text as a key.
+fn key(text: &str) -> String {
+    let mut key = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => key.extend(['\\', letter]),
+            _ if letter.is_control() => key.push_str(&format!("\\u{:04x}", u32::from(letter))),
+            _ => key.push(letter),
+        }
+    }
+    key.push('"');
+    key
+}
+
+fn hexadecimal(hash: &[u8; 32]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn path(path: &Path) -> String {

@@ -3,7 +3,7 @@
 
 use super::source::{Place, Report, Source};
 use super::suggest::nearest;
-use super::value::{format_size, parse_size, parse_span};
+use super::value::{format_size, format_span, parse_size, parse_span};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -125,8 +125,17 @@ impl<'s> Item<'s> {
                 ));
                 None
             }
+            DeValue::Float(float) => {
+                let instead = seconds(float.as_str()).map_or_else(String::new, |span| {
+                    format!("; write \"{}\" (ms, s, m, h, d)", format_span(span))
+                });
+                self.wrong(format!(
+                    "wants a time span with its unit; found the number {}{instead}",
+                    cut(float.as_str())
+                ));
+                None
+            }
             DeValue::Integer(_)
-            | DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_)
@@ -159,10 +168,29 @@ impl<'s> Item<'s> {
         chosen.map(|(_, value)| *value)
     }
 
-    /// The elements of an array; `example` is TOML.
+    /// Any whole number that fits 64 bits with its sign.
+    pub(super) fn integer(&self) -> Option<i64> {
+        let number = match self.value {
+            DeValue::Integer(integer) => {
+                i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+            }
+            _ => None,
+        };
+        if number.is_none() {
+            self.wants("a whole number (without quotes)");
+        }
+        number
+    }
+
+    /// The elements of an array of strings; `example` is TOML.
     pub(super) fn items(&self, example: &str) -> Option<Vec<Item<'s>>> {
+        self.list(&format!("a list of strings, such as {example}"))
+    }
+
+    /// The elements of an array.
+    pub(super) fn list(&self, wanted: &str) -> Option<Vec<Item<'s>>> {
         let DeValue::Array(array) = self.value else {
-            self.wants(&format!("a list of strings, such as {example}"));
+            self.wants(wanted);
             return None;
         };
         let items = array.iter().enumerate().map(|(index, element)| Item {
@@ -183,6 +211,14 @@ impl<'s> Item<'s> {
             .map(|text| text.map(ToOwned::to_owned))
             .collect()
     }
+}
+
+/// A number as seconds, if it is at least a millisecond and not for ever.
+fn seconds(text: &str) -> Option<Duration> {
+    let number = text.parse().ok().filter(|number: &f64| *number < 1e9)?;
+    let span = Duration::try_from_secs_f64(number).ok()?;
+    let whole = Duration::from_millis(u64::try_from(span.as_millis()).ok()?);
+    (!whole.is_zero()).then_some(whole)
 }
 
 /// What was found, for the end of a sentence.

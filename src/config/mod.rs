@@ -6,22 +6,25 @@
 //! failure, met with backoff, and not a reason for the daemon not to start).
 //!
 //! The way of a value: [`load()`] finds the files, `table` and `item` read key by key with the place
-//! of everything, `value` knows sizes and time spans, `server` and `section` know the keys,
-//! `document` what must hold between tables; [`effective_toml`] writes the result down again.
+//! of everything, `value` knows sizes and time spans, `server`, `section`, `guard`, `tool`
+//! and `principals` know the keys, `document` what must hold between tables; [`effective_toml`] writes the result down again.
 
 mod document;
 mod effective;
 mod environment;
 mod error;
+mod guard;
 mod guards;
 mod item;
 mod load;
 mod model;
+mod principals;
 mod section;
 mod server;
 mod source;
 mod suggest;
 mod table;
+mod tool;
 mod upstream;
 mod value;
 
@@ -34,4 +37,6 @@ pub use load::{SYSTEM_FILE, from_str, load};
 pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
 };
+pub use principals::{check_name, parse_hash};
 pub use upstream::{Bearer, Upstream, is_loopback};
+pub use value::{format_span, parse_span};

@@ -1,5 +1,5 @@
-//! The tables that are about the daemon as a whole, and the two that servers share with them:
-//! their keys, ranges and formats. It knows nothing of other tables.
+//! The tables that are about the daemon as a whole, and the two that servers share with them
+//! (`guard` has more): their keys, ranges and formats. It knows nothing of other tables.
 
 use super::item::quoted;
 use super::source::Place;
@@ -104,6 +104,7 @@ pub(super) fn recovery(table: &Table<'_>, base: &Recovery) -> Recovery {
     let attempts = &mut recovery.max_restart_attempts;
     table.count("max_restart_attempts", 1..=u64::from(u32::MAX), attempts);
     table.span("check_interval", &mut recovery.check_interval);
+    table.span("hold", &mut recovery.hold);
     table.finish();
     recovery
 }

@@ -1,12 +1,15 @@
 //! `[servers.NAME]`: its keys, and which of their combinations are impossible. It knows nothing of
 //! other servers.
 
+use super::guard::{breaker, call_timeouts, failure, memory, own_rate_limit, retry};
 use super::item::Item;
 use super::section::{LARGEST_BUFFER, ReadPool, path, pool, recovery};
 use super::source::Place;
 use super::table::Table;
+use super::tool::tools;
 use super::upstream::{self, refuse_process_keys, url};
 use super::{Era, Pool, Program, Recovery, Rlimits, Server, State};
+use crate::policy::{breaker::Settings, memory::Limits};
 use std::collections::BTreeMap;
 
 /// More calls than this in one process are a typing error.
@@ -17,10 +20,12 @@ const FEWEST_FILES: u64 = 16;
 /// The kernel's own ceiling (`fs.nr_open` may go up to about this).
 const MOST_FILES: u64 = 1 << 30;
 
-/// What `[pool]` and `[recovery]` at the top say for every server.
+/// What the tables at the top say for every server.
 pub(super) struct Defaults {
     pub(super) pool: ReadPool,
     pub(super) recovery: Recovery,
+    pub(super) breaker: Settings,
+    pub(super) memory: Limits,
 }
 
 impl Default for Defaults {
@@ -32,6 +37,8 @@ impl Default for Defaults {
                 max_at: None,
             },
             recovery: Recovery::default(),
+            breaker: Settings::default(),
+            memory: Limits::default(),
         }
     }
 }
@@ -41,6 +48,7 @@ pub(super) struct ReadServer {
     pub(super) server: Server,
     pub(super) at: Place,
     pub(super) default_at: Place,
+    pub(super) write_queue_at: Place,
     pub(super) queue_at: Place,
 }
 
@@ -93,13 +101,15 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
         1024..=LARGEST_BUFFER,
         &mut server.max_message_bytes,
     );
-    let queue = table.size(
+    let write_queue = table.size(
         "write_queue_bytes",
         1..=LARGEST_BUFFER,
         &mut server.write_queue_bytes,
     );
     table.count("queue_size", 1..=MOST_QUEUED, &mut server.queue_size);
+    let queue = table.size("queue_bytes", 1..=LARGEST_BUFFER, &mut server.queue_bytes);
     server.limits = limits(&table.table("limits"));
+    guards(table, &mut server, defaults);
     refused(table);
     table.finish();
     let at = table.place().clone();
@@ -107,9 +117,37 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     ReadServer {
         server,
         default_at: place(default_item),
+        write_queue_at: place(write_queue),
         queue_at: place(queue),
         at,
     }
+}
+
+/// What becomes of a call when not all goes well.
+fn guards(table: &Table<'_>, server: &mut Server, defaults: &Defaults) {
+    call_timeouts(
+        table,
+        &mut server.call_timeout,
+        &mut server.max_call_timeout,
+    );
+    let names = table
+        .item("retry_safe")
+        .and_then(|item| item.texts("[\"list_files\"]"));
+    server.retry_safe = names.into_iter().flatten().collect();
+    for (key, flag) in [
+        ("trust_annotations", &mut server.trust_annotations),
+        ("adaptive_concurrency", &mut server.adaptive_concurrency),
+    ] {
+        if let Some(set) = table.item(key).and_then(|item| item.flag()) {
+            *flag = set;
+        }
+    }
+    server.breaker = breaker(&table.table("breaker"), &defaults.breaker);
+    server.memory = memory(&table.table("memory"), &defaults.memory);
+    server.retry = retry(&table.table("retry"));
+    server.rate_limit = own_rate_limit(table);
+    server.failure = failure(&table.table("failure"));
+    server.tools = tools(&table.table("tools"), server);
 }
 
 /// `command`, `builtin` or `url`: exactly one.

@@ -8,7 +8,7 @@ use super::value::format_span;
 use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 /// Stands for any server's name in the list of known keys.
 const ANY: &str = "NAME";
@@ -149,6 +149,31 @@ impl<'s> Table<'s> {
         self.nested(key, key)
     }
 
+    /// Whether the file has this table at all.
+    pub(super) fn is_there(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// The tables of an array of tables, `[[key]]`.
+    pub(super) fn list(&self, key: &'static str) -> Vec<Table<'s>> {
+        let Some(item) = self.item(key) else {
+            return Vec::new();
+        };
+        let path = join(&self.path, key);
+        let items = item.list(&format!("a list of tables, each [[{path}]]"));
+        let tables = items.into_iter().flatten().map(|item| Table {
+            source: self.source,
+            report: self.report,
+            entries: self.entries_of(item.value, &item.place, &item.key),
+            path: item.key,
+            schema: join(&self.schema, key),
+            place: item.place,
+            known: RefCell::default(),
+            refused: RefCell::default(),
+        });
+        tables.filter(Table::is_there).collect()
+    }
+
     /// The tables that users name themselves, with their names. What is no table is reported and
     /// left out.
     pub(super) fn named(&self) -> Vec<(String, Table<'s>)> {
@@ -182,17 +207,8 @@ impl<'s> Table<'s> {
             None => self.place.clone(),
         };
         let entries = entry.and_then(|(_, value)| {
-            let table = value.get_ref().as_table();
-            if table.is_none() {
-                let found = found(value.get_ref());
-                let place = self.source.place(value.span().start);
-                self.report.add(
-                    &place,
-                    &path,
-                    format!("wants a table, [{path}]; found {found}"),
-                );
-            }
-            table
+            let place = self.source.place(value.span().start);
+            self.entries_of(value.get_ref(), &place, &path)
         });
         Table {
             source: self.source,
@@ -204,6 +220,20 @@ impl<'s> Table<'s> {
             known: RefCell::default(),
             refused: RefCell::default(),
         }
+    }
+
+    fn entries_of(
+        &self,
+        value: &'s DeValue<'s>,
+        place: &Place,
+        path: &str,
+    ) -> Option<&'s DeTable<'s>> {
+        let table = value.as_table();
+        if table.is_none() {
+            let message = format!("wants a table, [{path}]; found {}", found(value));
+            self.report.add(place, path, message);
+        }
+        table
     }
 
     /// Reports every key that was not asked for, with the known one that was probably meant.
@@ -223,9 +253,6 @@ impl<'s> Table<'s> {
         if self.report.is_full() {
             return String::new();
         }
-        if let Some(near) = nearest(name, known.iter().copied()) {
-            return format!("did you mean `{near}`?");
-        }
         // A key of a table below this one, written a level too high.
         let below = match self.schema.as_str() {
             "" => String::new(),
@@ -236,8 +263,9 @@ impl<'s> Table<'s> {
             let rest = path.strip_prefix(&below)?;
             rest.ends_with(&suffix).then(|| rest.to_owned())
         });
-        match elsewhere {
-            Some(path) => format!("did you mean `{path}`?"),
+        let near = || nearest(name, known.iter().copied()).map(ToOwned::to_owned);
+        match elsewhere.or_else(near) {
+            Some(key) => format!("did you mean `{key}`?"),
             None => {
                 let all: Vec<String> = known.iter().map(|key| format!("`{key}`")).collect();
                 format!("known here: {}", all.join(", "))

@@ -55,7 +55,7 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
 ///
 /// # Errors
 /// Why it is none, as the end of a sentence that starts with the text.
-pub(super) fn parse_span(text: &str) -> Result<Duration, String> {
+pub fn parse_span(text: &str) -> Result<Duration, String> {
     let too_long = || "is too long; the most is \"365d\"".to_owned();
     let mut total = 0_u64;
     let mut rest = text;
@@ -103,7 +103,8 @@ pub(super) fn format_size(bytes: u64) -> String {
 
 /// Writes a span in whole milliseconds or larger with the largest unit that loses nothing, but
 /// days as hours: `"24h"` is how people say it.
-pub(super) fn format_span(span: Duration) -> String {
+#[must_use]
+pub fn format_span(span: Duration) -> String {
     let milliseconds = span.as_millis();
     for (name, factor) in &SPANS[1..] {
         let factor = u128::from(*factor);

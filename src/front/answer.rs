@@ -5,11 +5,14 @@
 //! protocol demands and for what was never a call.
 
 use bytes::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::{Response, StatusCode};
 
 use super::body::{Body, Events};
 use super::health::Report;
+use super::limit::Told;
 use crate::mcp::code::{self, ModernStatus, modern_status};
 use crate::mcp::message;
 
@@ -18,12 +21,16 @@ pub type Answer = Response<Body>;
 
 /// The session header.
 pub const SESSION_HEADER: HeaderName = HeaderName::from_static("mcp-session-id");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// What was wrong with a request, where the protocol has a status for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// No token where one is needed, or one that nobody has.
+    Unauthorized,
     /// Host or Origin not allowed.
     Forbidden,
     /// No such path, server or session.
@@ -45,6 +52,7 @@ pub enum Fault {
 impl Fault {
     fn status(self) -> StatusCode {
         match self {
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
@@ -115,6 +123,30 @@ pub fn modern_error(
 ) -> Answer {
     let message = message::error(id, code, message, data);
     modern(message.into_bytes().into(), Some(i64::from(code)))
+}
+
+/// 401, with the scheme to use; `invalid`: there was a token, and it is not known.
+#[must_use]
+pub fn unauthorized(invalid: bool, message: &str) -> Answer {
+    let mut answer = fault(Fault::Unauthorized, "null", code::INVALID_REQUEST, message);
+    let challenge = match invalid {
+        true => "Bearer error=\"invalid_token\"",
+        false => "Bearer",
+    };
+    answer
+        .headers_mut()
+        .insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    answer
+}
+
+/// Adds to an answer what its caller may still do.
+pub fn within_limits(answer: &mut Answer, told: Told) {
+    let headers = answer.headers_mut();
+    headers.insert(RATE_LIMIT_POLICY, told.policy);
+    headers.insert(RATE_LIMIT, told.left);
+    if let Some(after) = told.retry_after {
+        headers.insert(RETRY_AFTER, after);
+    }
 }
 
 /// 404 for a session that does not exist (any more), in the words SDKs know.

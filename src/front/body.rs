@@ -13,8 +13,8 @@ use hyper::body::{Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::pace::Pace;
+use crate::broker::flight::Flight;
 use crate::broker::listen::Listen;
-use crate::broker::member::Sent;
 use crate::broker::session::Session;
 use crate::broker::stream::{Next, Stream};
 use crate::mcp::sse::{self, EventId};
@@ -108,7 +108,7 @@ pub enum Hold {
     /// A session, which is in use as long as its stream is read.
     Session(Arc<Session>),
     /// A modern call, cancelled when its reader is gone.
-    Call(Sent),
+    Call(Arc<Flight>),
     /// A modern subscription, likewise.
     Listen(Arc<Listen>),
 }
@@ -236,7 +236,7 @@ impl Drop for Events {
     fn drop(&mut self) {
         self.stream.detach(self.reader);
         match &self.hold {
-            Hold::Call(sent) if !self.ended => sent.cancel("the client closed the connection"),
+            Hold::Call(flight) if !self.ended => flight.cancel("the client closed the connection"),
             Hold::Listen(listen) => listen.cancel(),
             Hold::Session(session) => session.touch(),
             Hold::Call(_) | Hold::Nothing => {}

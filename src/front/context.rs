@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use super::auth::Auth;
 use super::origin::Gate;
 use crate::broker::catalog::Catalog;
+use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::snapshot::View;
 use crate::config::Listen;
@@ -19,6 +21,10 @@ pub struct Context {
     pub streams: StreamBounds,
     /// Host and Origin.
     pub gate: Gate,
+    /// Who has which token.
+    pub auth: Auth,
+    /// Who may call how often.
+    pub limits: Arc<Limits>,
     /// Where snapshots come from.
     pub view: Arc<dyn View>,
     /// New calls are refused: the daemon is stopping.

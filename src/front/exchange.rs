@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName};
-
+use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::answer::{self, Answer, Fault};
@@ -15,6 +15,19 @@ use crate::mcp::code;
 use crate::mcp::era::{self, Era};
 use crate::mcp::header;
 use crate::mcp::params;
+
+/// A request, the parts of its envelope found and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The whole message.
+    pub body: &'a Bytes,
+    /// Its id.
+    pub id: &'a RawValue,
+    /// What it asks for.
+    pub method: &'a str,
+    /// Its parameters.
+    pub params: Option<&'a RawValue>,
+}
 
 /// The header that names the revision.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("mcp-protocol-version");

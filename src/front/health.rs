@@ -249,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn an_open_breaker_is_ready_and_said() {
+        let mut snapshot = example();
+        let server = &mut snapshot.servers[0];
+        server.health = Health::Degraded;
+        server.reason = Some("its breaker is open: 5 failures in a row".to_owned());
+        let report = ready(&snapshot);
+        assert!(report.serving);
+        let reason = "its breaker is open: 5 failures in a row";
+        assert_eq!(parse(&report)["not_ok"]["music"], reason);
+        assert_eq!(
+            parse(&health(&snapshot))["servers"]["music"]["reason"],
+            reason
+        );
+    }
+
+    #[test]
     fn a_server_answers_for_itself_alone() {
         assert!(!server(&example(), "github").unwrap().serving);
         assert_eq!(server(&example(), "nobody"), None);

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -16,18 +16,19 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Fault, SESSION_HEADER};
 use super::body::Events;
 use super::context::Context;
-use super::exchange::VERSION_HEADER;
-use crate::broker::calls::ClientCall;
-use crate::broker::dispatch::Ask;
+use super::exchange::{Asked, VERSION_HEADER};
+use super::limit;
+use crate::broker::call::Request;
 use crate::broker::member::owned;
 use crate::broker::open::Opened;
+use crate::broker::principal::Principal;
 use crate::broker::refused;
 use crate::broker::server::Server;
 use crate::broker::session::Session;
 use crate::broker::stream::{Next, Stream};
 use crate::mcp::code;
 use crate::mcp::envelope::{self, Malformed, Message};
-use crate::mcp::era::Version;
+use crate::mcp::era::{Era, Version};
 use crate::mcp::message;
 use crate::mcp::params;
 use crate::mcp::splice::range_of;
@@ -37,6 +38,7 @@ use crate::policy::refusal::Refusal;
 pub async fn post(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -46,27 +48,35 @@ pub async fn post(
     };
     if let Message::Request { id, method, params } = &message {
         if method == "initialize" {
-            let id = id.get().to_owned();
+            let (body, params) = (&body, *params);
+            let asked = Asked {
+                body,
+                id,
+                method,
+                params,
+            };
+            let id = id.get();
             if headers.contains_key(SESSION_HEADER) {
                 return answer::fault(
                     Fault::BadRequest,
-                    &id,
+                    id,
                     code::INVALID_REQUEST,
                     "initialize must not be sent within a session",
                 );
             }
-            let asked = params::params(*params).unwrap_or_default();
-            return initialize(context, server, &id, body.clone(), &asked).await;
+            let wanted = params::params(params).unwrap_or_default();
+            let opened = initialize(context, server, caller, id, body.clone(), &wanted);
+            return limit::within(server, caller, asked, opened).await;
         }
     }
-    let session = match session(server, headers) {
+    let session = match session(server, caller, headers) {
         Ok(session) => session,
         Err(answer) => return answer,
     };
     session.touch();
     match message {
         Message::Notification { method, params } => {
-            notification(server, &session, &method, params, &body);
+            notification(server, &session, caller, &method, params, &body);
             answer::accepted()
         }
         Message::Response { id, .. } => {
@@ -77,7 +87,15 @@ pub async fn post(
             answer::accepted()
         }
         Message::Request { id, method, params } => {
-            request(context, server, &session, &body, id, &method, params).await
+            let (body, method) = (&body, method.as_ref());
+            let asked = Asked {
+                body,
+                id,
+                method,
+                params,
+            };
+            let answer = request(context, server, &session, caller, asked);
+            limit::within(server, caller, asked, answer).await
         }
     }
 }
@@ -110,7 +128,11 @@ pub fn unreadable(malformed: Malformed, body: &[u8]) -> Answer {
     clippy::result_large_err,
     reason = "an answer is what the caller returns at once"
 )]
-pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>, Answer> {
+pub fn session(
+    server: &Arc<Server>,
+    caller: &Principal,
+    headers: &HeaderMap,
+) -> Result<Arc<Session>, Answer> {
     let Some(id) = headers.get(SESSION_HEADER) else {
         return Err(answer::fault(
             Fault::BadRequest,
@@ -122,7 +144,9 @@ pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>
     let found = id
         .to_str()
         .ok()
-        .and_then(|id| server.shared().sessions.find(id, server.name()));
+        .and_then(|id| server.shared().sessions.find(id, server.name()))
+        // Whose it is instead is nobody's business.
+        .filter(|session| session.belongs_to(caller));
     let Some(session) = found else {
         return Err(answer::session_not_found());
     };
@@ -144,6 +168,7 @@ pub fn session(server: &Arc<Server>, headers: &HeaderMap) -> Result<Arc<Session>
 async fn initialize(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     id: &str,
     body: Bytes,
     asked: &params::Params<'_>,
@@ -156,7 +181,7 @@ async fn initialize(
         return refuse(Refusal::draining());
     }
     let opened = server
-        .open_session(body.clone(), asked, context.streams)
+        .open_session(caller, body.clone(), asked, context.streams)
         .await;
     match opened {
         Err(refusal) => refuse(refusal),
@@ -180,6 +205,7 @@ async fn initialize(
 fn notification(
     server: &Arc<Server>,
     session: &Arc<Session>,
+    caller: &Principal,
     method: &str,
     raw: Option<&RawValue>,
     body: &Bytes,
@@ -192,7 +218,8 @@ fn notification(
             }
             return;
         }
-        "notifications/initialized" => session.set_initialized(),
+        "notifications/initialized" if !session.is_initialized() => session.set_initialized(),
+        _ if !limit::takes_notification(server, caller) => return,
         _ => {}
     }
     session.forward(body);
@@ -202,11 +229,15 @@ async fn request(
     context: &Context,
     server: &Arc<Server>,
     session: &Arc<Session>,
-    body: &Bytes,
-    id: &RawValue,
-    method: &str,
-    raw: Option<&RawValue>,
+    caller: &Arc<Principal>,
+    asked: Asked<'_>,
 ) -> Answer {
+    let Asked {
+        body,
+        id,
+        method,
+        params,
+    } = asked;
     if method == "ping" {
         return answer::json(message::result(id.get(), "{}"));
     }
@@ -215,7 +246,7 @@ async fn request(
         server.stats().refused(&refusal);
         return answer::json(refused::error(id.get().as_bytes(), &refusal));
     }
-    let params = params::params(raw).unwrap_or_default();
+    let params = params::params(params).unwrap_or_default();
     let mut prefer = server.minter(&params);
     if let Some(settled) = session_state(server, session, method, id, &params, &mut prefer) {
         return settled;
@@ -223,22 +254,21 @@ async fn request(
     let token = params::meta(&params).and_then(|m| m.progress_token);
     let stream = session.open_stream();
     let reader = stream.attach();
-    let ask = Ask {
+    let tool = (method == "tools/call").then_some(params.name).flatten();
+    let request = Request {
         id: range_of(body, id),
         token: token.map(|t| range_of(body, t)),
+        tool: tool.map(|t| range_of(body, t)),
         prefer,
-        call: ClientCall {
-            id: owned(id),
-            token: token.map(owned),
-            stream: Arc::clone(&stream),
-            session: Some(Arc::clone(session)),
-            wants_logs: false,
-            lists_tools: false,
-            accepted: Instant::now(),
-        },
+        stream: Arc::clone(&stream),
+        principal: Arc::clone(caller),
+        session: Some(Arc::clone(session)),
+        wants_logs: false,
+        lists_tools: method == "tools/list",
         message: body.clone(),
     };
-    server.submit_detached(session, ask);
+    // It goes on without its connection; only a cancel ends it.
+    let _ = server.submit(Era::Legacy, request);
     let events = Events::new(
         Arc::clone(&stream),
         reader,

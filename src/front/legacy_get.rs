@@ -10,6 +10,7 @@ use super::body::{Events, Hold};
 use super::context::Context;
 use super::exchange;
 use super::legacy;
+use crate::broker::principal::Principal;
 use crate::broker::server::Server;
 use crate::mcp::code;
 use crate::mcp::sse::EventId;
@@ -18,7 +19,12 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// Answers a GET. The newest reader of a stream wins: a half-dead connection must not lock a
 /// client out.
-pub fn get(context: &Context, server: &Arc<Server>, headers: &HeaderMap) -> Answer {
+pub fn get(
+    context: &Context,
+    server: &Arc<Server>,
+    caller: &Principal,
+    headers: &HeaderMap,
+) -> Answer {
     if !exchange::accepts_events(headers) {
         return answer::fault(
             Fault::NotAcceptable,
@@ -27,7 +33,7 @@ pub fn get(context: &Context, server: &Arc<Server>, headers: &HeaderMap) -> Answ
             "Not Acceptable: the client must accept text/event-stream",
         );
     }
-    let session = match legacy::session(server, headers) {
+    let session = match legacy::session(server, caller, headers) {
         Ok(session) => session,
         Err(answer) => return answer,
     };
@@ -69,8 +75,8 @@ pub fn get(context: &Context, server: &Arc<Server>, headers: &HeaderMap) -> Answ
 }
 
 /// Answers a DELETE: the session is over.
-pub fn delete(server: &Arc<Server>, headers: &HeaderMap) -> Answer {
-    match legacy::session(server, headers) {
+pub fn delete(server: &Arc<Server>, caller: &Principal, headers: &HeaderMap) -> Answer {
+    match legacy::session(server, caller, headers) {
         Ok(session) => {
             server.shared().sessions.close(&session);
             answer::done()

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::task::JoinSet;
 use super::context::Context;
 use super::pace::{Pace, Paced};
 use super::router;
+use crate::broker::principal::Principal;
 
 /// Pause after an error of `accept`, such as EMFILE: the connection stays in the backlog.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -41,9 +43,9 @@ pub async fn serve(
         let Ok(place) = place else {
             break;
         };
-        let socket = tokio::select! {
+        let (socket, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => socket,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_transient(&error) {
                         log::error!("cannot accept connections: {error}; trying again in {PAUSE:?}");
@@ -58,7 +60,7 @@ pub async fn serve(
         let stop = stop.clone();
         connections.spawn(async move {
             context.connections.fetch_add(1, Ordering::Relaxed);
-            connection(socket, &context, stop).await;
+            connection(socket, peer.ip(), &context, stop).await;
             context.connections.fetch_sub(1, Ordering::Relaxed);
             drop(place);
         });
@@ -91,15 +93,22 @@ fn is_transient(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(socket: TcpStream, context: &Arc<Context>, mut stop: watch::Receiver<bool>) {
+async fn connection(
+    socket: TcpStream,
+    peer: IpAddr,
+    context: &Arc<Context>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let stranger = context.limits.meet(Principal::anonymous(peer));
     // A socket that is gone already fails at the first read too.
     let _ = socket.set_nodelay(true);
     let pace = Pace::new();
     let service = service_fn(|request| {
         pace.request();
         let pace = Arc::clone(&pace);
+        let stranger = &stranger;
         async move {
-            let answer = router::handle(context, request).await;
+            let answer = router::handle(context, stranger, request).await;
             Ok::<_, Infallible>(answer.map(|body| body.paced(pace)))
         }
     });

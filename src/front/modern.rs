@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderName};
@@ -15,12 +14,14 @@ use tokio::time::timeout;
 use super::answer::{self, Answer, Fault};
 use super::body::{Events, Hold};
 use super::context::Context;
-use super::exchange::{METHOD_HEADER, NAME_HEADER, VERSION_HEADER};
+use super::exchange::{Asked, METHOD_HEADER, NAME_HEADER, VERSION_HEADER};
 use super::legacy;
-use crate::broker::calls::ClientCall;
-use crate::broker::dispatch::Ask;
+use super::limit;
+use crate::broker::call::Request;
+use crate::broker::lane::Want;
 use crate::broker::listen::Listen;
 use crate::broker::member::owned;
+use crate::broker::principal::Principal;
 use crate::broker::refused;
 use crate::broker::server::Server;
 use crate::broker::stream::{Next, Stream};
@@ -39,6 +40,7 @@ const BUFFER: usize = 4 << 20;
 pub async fn post(
     context: &Context,
     server: &Arc<Server>,
+    caller: &Arc<Principal>,
     headers: &HeaderMap,
     body: Bytes,
 ) -> Answer {
@@ -47,8 +49,13 @@ pub async fn post(
         Ok(message) => message,
         Err(malformed) => return legacy::unreadable(malformed, &body),
     };
-    let (id, method, raw) = match &message {
-        Message::Request { id, method, params } => (*id, method.as_ref(), *params),
+    let asked = match &message {
+        Message::Request { id, method, params } => Asked {
+            body: &body,
+            id,
+            method,
+            params: *params,
+        },
         // Cancelling is closing the connection; nothing else can be told without a session.
         Message::Notification { .. } => return answer::accepted(),
         Message::Response { .. } => {
@@ -60,12 +67,29 @@ pub async fn post(
             );
         }
     };
+    let answer = request(context, server, caller, headers, asked);
+    limit::within(server, caller, asked, answer).await
+}
+
+async fn request(
+    context: &Context,
+    server: &Arc<Server>,
+    caller: &Arc<Principal>,
+    headers: &HeaderMap,
+    asked: Asked<'_>,
+) -> Answer {
+    let Asked {
+        body,
+        id,
+        method,
+        params,
+    } = asked;
     match server.speaks(Era::Modern).await {
         Ok(true) => {}
         Ok(false) => return fall_back(server, id),
         Err(refusal) => return refuse(server, id, &refusal),
     }
-    let params = params::params(raw).unwrap_or_default();
+    let params = params::params(params).unwrap_or_default();
     let meta = match check(server, headers, id, method, &params) {
         Ok(meta) => meta,
         Err(answer) => return answer,
@@ -74,29 +98,25 @@ pub async fn post(
         return refuse(server, id, &Refusal::draining());
     }
     if method == "subscriptions/listen" {
-        return listen(context, server, id, &body).await;
+        return listen(context, server, id, body).await;
     }
     let stream = Arc::new(Stream::new(0, BUFFER, false));
     let reader = stream.attach();
-    let ask = Ask {
-        id: range_of(&body, id),
-        token: meta.progress_token.map(|t| range_of(&body, t)),
+    let tool = (method == "tools/call").then_some(params.name).flatten();
+    let request = Request {
+        id: range_of(body, id),
+        token: meta.progress_token.map(|t| range_of(body, t)),
+        tool: tool.map(|t| range_of(body, t)),
         prefer: server.minter(&params),
-        call: ClientCall {
-            id: owned(id),
-            token: meta.progress_token.map(owned),
-            stream: Arc::clone(&stream),
-            session: None,
-            wants_logs: meta.log_level.is_some(),
-            lists_tools: method == "tools/list",
-            accepted: Instant::now(),
-        },
+        stream: Arc::clone(&stream),
+        principal: Arc::clone(caller),
+        session: None,
+        wants_logs: meta.log_level.is_some(),
+        lists_tools: method == "tools/list",
         message: body.clone(),
     };
-    match server.submit(ask).await {
-        Err(refusal) => answer::json(refused::error(id.get().as_bytes(), &refusal)),
-        Ok(sent) => decide(context, stream, reader, Hold::Call(sent)).await,
-    }
+    let flight = server.submit(Era::Modern, request);
+    decide(context, stream, reader, Hold::Call(flight)).await
 }
 
 /// Chooses the form of the answer by what comes first: the answer itself is JSON; a notification,
@@ -125,7 +145,7 @@ async fn decide(context: &Context, stream: Arc<Stream>, reader: u64, hold: Hold)
 
 async fn listen(context: &Context, server: &Arc<Server>, id: &RawValue, body: &Bytes) -> Answer {
     // At least one worker has to be there to acknowledge it.
-    let ready = server.lane(Era::Modern).acquire(None).await;
+    let ready = server.lane(Era::Modern).acquire(&Want::default()).await;
     if let Err(refusal) = ready {
         return refuse(server, id, &refusal);
     }

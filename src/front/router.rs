@@ -10,16 +10,25 @@ use hyper::header::{
 use hyper::{Method, Request};
 
 use super::answer::{self, Answer, Fault};
+use super::auth::Denied;
 use super::context::Context;
 use super::exchange::{self, VERSION_HEADER};
 use super::origin::Stopped;
 use super::{health, legacy, legacy_get, metrics, modern};
+use crate::broker::principal::Principal;
 use crate::broker::server::Server;
 use crate::mcp::code;
 use crate::mcp::era::{self, Era};
 
-/// Answers any request.
-pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
+/// Headers that scripts of other origins may read.
+const EXPOSED: &str = "Mcp-Session-Id, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate";
+
+/// Answers any request; `stranger` is whoever is at the other end of the connection.
+pub async fn handle(
+    context: &Context,
+    stranger: &Arc<Principal>,
+    request: Request<Incoming>,
+) -> Answer {
     // Whether the process lives is no secret, and probes call it by any name.
     if request.uri().path() == "/livez" && *request.method() == Method::GET {
         return answer::report(health::live());
@@ -34,7 +43,7 @@ pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
         return view;
     }
     let mut answer = match target(context, request.uri().path()) {
-        Ok(server) => endpoint(context, &server, request).await,
+        Ok(server) => endpoint(context, &server, stranger, request).await,
         Err(answer) => answer,
     };
     if let Some(origin) = origin.and_then(|o| HeaderValue::from_str(&o).ok()) {
@@ -42,7 +51,7 @@ pub async fn handle(context: &Context, request: Request<Incoming>) -> Answer {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static("Mcp-Session-Id"),
+            HeaderValue::from_static(EXPOSED),
         );
         headers.insert(VARY, HeaderValue::from_static("Origin"));
     }
@@ -66,6 +75,16 @@ fn view(context: &Context, request: &Request<Incoming>) -> Option<Answer> {
             health::server(&snapshot(), name).map(answer::report)
         }
     }
+}
+
+fn unauthorized(denied: Denied) -> Answer {
+    let text = match denied {
+        Denied::Missing => {
+            "Unauthorized: send a token in the header \"Authorization: Bearer TOKEN\""
+        }
+        Denied::Unknown => "Unauthorized: the token in the header Authorization is not known here",
+    };
+    answer::unauthorized(denied == Denied::Unknown, text)
 }
 
 fn forbidden(stopped: &Stopped) -> Answer {
@@ -106,17 +125,28 @@ fn target(context: &Context, path: &str) -> Result<Arc<Server>, Answer> {
     })
 }
 
-async fn endpoint(context: &Context, server: &Arc<Server>, request: Request<Incoming>) -> Answer {
+async fn endpoint(
+    context: &Context,
+    server: &Arc<Server>,
+    stranger: &Arc<Principal>,
+    request: Request<Incoming>,
+) -> Answer {
     let method = request.method().clone();
+    let caller = match context.auth.caller(request.headers(), stranger) {
+        Ok(caller) => caller,
+        // Browsers ask whether they may send a token without sending it.
+        Err(_) if method == Method::OPTIONS => Arc::clone(stranger),
+        Err(denied) => return unauthorized(denied),
+    };
     if method == Method::POST {
-        return post(context, server, request).await;
+        return post(context, server, &caller, request).await;
     }
     let headers = request.headers();
     let version = headers.get(VERSION_HEADER).and_then(|v| v.to_str().ok());
     let modern = version.is_some_and(|v| era::era_of(v.trim()) == Era::Modern);
     match method {
-        Method::GET if !modern => legacy_get::get(context, server, headers),
-        Method::DELETE if !modern => legacy_get::delete(server, headers),
+        Method::GET if !modern => legacy_get::get(context, server, &caller, headers),
+        Method::DELETE if !modern => legacy_get::delete(server, &caller, headers),
         Method::OPTIONS => {
             let mut answer = answer::preflight();
             let headers = answer.headers_mut();
@@ -154,7 +184,12 @@ async fn endpoint(context: &Context, server: &Arc<Server>, request: Request<Inco
     }
 }
 
-async fn post(context: &Context, server: &Arc<Server>, request: Request<Incoming>) -> Answer {
+async fn post(
+    context: &Context,
+    server: &Arc<Server>,
+    caller: &Arc<Principal>,
+    request: Request<Incoming>,
+) -> Answer {
     let (parts, body) = request.into_parts();
     if let Err(answer) = exchange::check_types(&parts.headers) {
         return answer;
@@ -164,7 +199,7 @@ async fn post(context: &Context, server: &Arc<Server>, request: Request<Incoming
         Err(answer) => return answer,
     };
     match exchange::era_of(&parts.headers, &body) {
-        Era::Modern => modern::post(context, server, &parts.headers, body).await,
-        Era::Legacy => legacy::post(context, server, &parts.headers, body).await,
+        Era::Modern => modern::post(context, server, caller, &parts.headers, body).await,
+        Era::Legacy => legacy::post(context, server, caller, &parts.headers, body).await,
     }
 }

@@ -12,6 +12,11 @@ pub enum Era {
     Modern,
 }
 
+impl Era {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Legacy, Self::Modern];
+}
+
 impl fmt::Display for Era {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -46,6 +46,12 @@ pub fn request(id: u64, method: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#)
 }
 
+/// A request of the legacy era with parameters.
+#[must_use]
+pub fn request_with(id: u64, method: &str, params: &Value) -> String {
+    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string()
+}
+
 /// A notification without parameters.
 #[must_use]
 pub fn notification(method: &str) -> String {

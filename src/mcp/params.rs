@@ -96,6 +96,19 @@ pub fn is_object(raw: Option<&RawValue>) -> bool {
     raw.is_some_and(|r| r.get().starts_with('{'))
 }
 
+/// Whether the result of a `tools/call` says `isError: true`.
+#[must_use]
+pub fn is_error(result: &RawValue) -> bool {
+    #[derive(Deserialize)]
+    struct Said {
+        #[serde(rename = "isError", default)]
+        is_error: bool,
+    }
+    // Most results do not say so, and reading them is dear.
+    memchr::memmem::find(result.get().as_bytes(), b"\"isError\"").is_some()
+        && object::<Said>(result).is_some_and(|said| said.is_error)
+}
+
 /// Members of a `result` that bind later requests to the worker that made it.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 pub struct Affinity<'a> {

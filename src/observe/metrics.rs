@@ -3,6 +3,7 @@
 //! `reason` by [`LABEL_VALUES`], whatever the snapshot holds. No series per session or worker.
 
 pub use super::durations::CallDurations;
+use super::guard_metrics::encode_guards;
 use crate::broker::snapshot::{DurationHistogram, Health, ServerStatus, Snapshot};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
@@ -18,7 +19,7 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Different values of one label that are told apart per server; the rest is counted as `other`.
 pub const LABEL_VALUES: usize = 16;
 /// Outcomes that have a series before they first happen, so that rates need no special case.
-const OUTCOMES: [&str; 5] = ["ok", "error", "cancelled", "lost", "refused"];
+const OUTCOMES: [&str; 6] = ["ok", "error", "cancelled", "lost", "expired", "refused"];
 
 /// The page.
 #[must_use]
@@ -43,6 +44,7 @@ impl Collector for Page {
         };
         encode_gauges(&mut families)?;
         encode_counters(&mut families)?;
+        encode_guards(&mut families)?;
         encode_durations(&mut families)
     }
 }
@@ -89,13 +91,13 @@ fn encode_daemon(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> Re
 }
 
 /// Writes families whose samples come from the servers one by one.
-struct Families<'e, 's> {
-    encoder: DescriptorEncoder<'e>,
-    servers: &'s [ServerStatus],
+pub(super) struct Families<'e, 's> {
+    pub(super) encoder: DescriptorEncoder<'e>,
+    pub(super) servers: &'s [ServerStatus],
 }
 
 impl Families<'_, '_> {
-    fn gauge(
+    pub(super) fn gauge(
         &mut self,
         name: &str,
         help: &str,
@@ -111,7 +113,7 @@ impl Families<'_, '_> {
         Ok(())
     }
 
-    fn counter(
+    pub(super) fn counter(
         &mut self,
         name: &str,
         help: &str,
@@ -373,6 +375,10 @@ mod tests {
             (
                 "mainstay_refusals_total{server=\"music\",reason=\"overloaded\"}",
                 "3",
+            ),
+            (
+                "mainstay_calls_total{server=\"music\",outcome=\"expired\"}",
+                "0",
             ),
             ("mainstay_worker_deaths_total{server=\"github\"}", "4"),
             ("mainstay_failed_starts_in_a_row{server=\"github\"}", "4"),

@@ -7,6 +7,7 @@ pub mod durations;
 pub mod escape;
 pub mod event;
 mod fields;
+mod guard_metrics;
 mod identity;
 pub mod logger;
 pub mod metrics;

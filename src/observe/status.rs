@@ -3,7 +3,7 @@
 
 use super::escape::escape;
 use super::sentence::plural;
-use crate::broker::snapshot::{Health, Snapshot};
+use crate::broker::snapshot::{Health, ServerStatus, Snapshot};
 use std::fmt::Write;
 
 /// Longest line in bytes: half a page of a terminal, far below what the notify socket takes.
@@ -16,9 +16,7 @@ const NAMED: usize = 4;
 #[must_use]
 pub fn line(snapshot: &Snapshot) -> String {
     let servers = &snapshot.servers;
-    let sum = |count: fn(&crate::broker::snapshot::ServerStatus) -> usize| -> usize {
-        servers.iter().map(count).sum()
-    };
+    let sum = |count: fn(&ServerStatus) -> usize| -> usize { servers.iter().map(count).sum() };
     let mut line = format!(
         "{}: {}, {}/{} workers, {} in flight, {} queued, {}",
         snapshot.phase,
@@ -29,6 +27,7 @@ pub fn line(snapshot: &Snapshot) -> String {
         sum(|server| server.queued),
         plural(sum(|server| server.sessions) as u64, "session"),
     );
+    breakers(&mut line, servers);
     for (health, word) in [
         (Health::Down, "down"),
         (Health::Degraded, "degraded"),
@@ -57,6 +56,27 @@ pub fn line(snapshot: &Snapshot) -> String {
     escape(&line, LIMIT).into_owned()
 }
 
+/// Adds the breakers that refuse calls, such as `, breakers 2 open (github, music/render)`.
+fn breakers(line: &mut String, servers: &[ServerStatus]) {
+    let mut names = Vec::new();
+    for server in servers {
+        for breaker in server.breakers.iter().filter(|breaker| breaker.refuses()) {
+            names.push(match &breaker.tool {
+                Some(tool) => format!("{}/{}", server.name, escape(tool, 40)),
+                None => server.name.clone(),
+            });
+        }
+    }
+    let count = names.len();
+    if count == 0 {
+        return;
+    }
+    names.truncate(NAMED);
+    let more = if count > NAMED { ", ..." } else { "" };
+    // Writing to a String cannot fail.
+    let _ = write!(line, ", breakers {count} open ({}{more})", names.join(", "));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,8 +89,8 @@ mod tests {
     fn the_line_names_what_is_wrong() {
         assert_eq!(
             line(&example()),
-            "serving: 2 servers, 5/24 workers, 3 calls in flight, 2 queued, 17 sessions, 1 down \
-             (github: no worker is ready; the last one exited with status 1 before it was ready)"
+            "serving: 2 servers, 5/24 workers, 3 calls in flight, 2 queued, 17 sessions, \
+             breakers 1 open (github), 1 down (github: no worker is ready; the last one exited with status 1 before it was ready)"
         );
     }
 
@@ -95,8 +115,33 @@ mod tests {
         snapshot.servers = vec![sick; 6];
         let line = line(&snapshot);
         assert!(
+            line.contains(", breakers 6 open (github, github, github, github, ...), "),
+            "{line}"
+        );
+        assert!(
             line.ends_with(", 6 down (github; github; github; github; ...)"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_breaker_is_open_if_calls_are_refused() {
+        let mut snapshot = example();
+        snapshot.servers[1].health = Health::Ok;
+        for (mode, state, open) in [
+            ("auto", "closed", false),
+            ("auto", "half_open", true),
+            ("forced_open", "closed", true),
+            ("forced_closed", "open", false),
+            ("shadow", "open", false),
+        ] {
+            let breaker = &mut snapshot.servers[1].breakers[0];
+            breaker.mode = mode.to_owned();
+            breaker.state = state.to_owned();
+            breaker.tool = Some("search".to_owned());
+            let line = line(&snapshot);
+            let told = line.ends_with(", breakers 1 open (github/search)");
+            assert_eq!(told, open, "{mode} {state}: {line}");
+        }
     }
 }

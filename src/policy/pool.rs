@@ -1,5 +1,11 @@
 //! How many workers a server should have: the pool law. It keeps `min_size`, keeps spares warm
-//! before they are needed, never starts one worker per waiter, and shrinks again when idle.
+//! before they are needed, never starts one worker per waiter, shrinks again when idle, and says
+//! how many may be recycled at a time.
+
+use std::time::Duration;
+
+/// Of a pool, one worker in so many may be recycled at a time.
+const RECYCLED_AT_A_TIME: usize = 5;
 
 /// What one pool looks like.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +22,10 @@ pub struct View {
     pub in_flight: usize,
     /// Calls or sessions that wait for a worker.
     pub waiting: usize,
+    /// What a call takes as a rule (median).
+    pub service_time: Option<Duration>,
+    /// What a start takes as a rule (median).
+    pub start_time: Option<Duration>,
 }
 
 /// Bounds of one pool.
@@ -31,6 +41,24 @@ pub struct Law {
     pub start_cap: usize,
     /// Whether each session takes a worker for itself.
     pub bound: bool,
+    /// Workers' worth of free places to keep while calls are in flight.
+    pub spares: usize,
+    /// Ready workers below which none is taken away, whatever its age or memory.
+    pub min_serving: usize,
+}
+
+impl Default for Law {
+    fn default() -> Self {
+        Self {
+            min_size: 5,
+            max_size: 20,
+            concurrency: 8,
+            start_cap: 1,
+            bound: false,
+            spares: 1,
+            min_serving: 1,
+        }
+    }
 }
 
 /// What to do about it.
@@ -44,6 +72,18 @@ pub enum Verdict {
     Keep,
 }
 
+/// Workers that waiting calls are worth, beyond those that serve already. Waiting is cheaper than
+/// a start as long as the waiters are through before a new worker would be ready.
+fn for_waiters(view: View, law: Law, service: Duration, start: Duration) -> usize {
+    let concurrency = law.concurrency.max(1);
+    let one_each = view.waiting.div_ceil(concurrency);
+    let work = service.as_nanos().saturating_mul(view.waiting as u128);
+    let each = start.as_nanos().max(1).saturating_mul(concurrency as u128);
+    // With so many they would be through within one start.
+    let through = usize::try_from(work.div_ceil(each)).unwrap_or(usize::MAX);
+    one_each.min(through.saturating_sub(view.ready))
+}
+
 /// Applies the law. `others` are workers of the same server in other pools; they count towards
 /// `max_size`.
 #[must_use]
@@ -54,15 +94,10 @@ pub fn decide(view: View, law: Law, others: usize) -> Verdict {
     let wanted = if law.bound {
         // A spare for each waiting session, and min_size more for the next ones.
         law.min_size.max(1) + view.waiting
+    } else if view.in_flight + view.waiting == 0 {
+        law.min_size.max(1)
     } else {
-        // One worker's worth of free places beyond what is in use or waited for.
-        let places = view.in_flight + view.waiting + law.concurrency.max(1);
-        let demand = places.div_ceil(law.concurrency.max(1));
-        if view.in_flight + view.waiting == 0 {
-            law.min_size.max(1)
-        } else {
-            demand.max(law.min_size).max(1)
-        }
+        wanted_for_calls(view, law).max(law.min_size).max(1)
     };
     if free_soon < wanted {
         let starts = (wanted - free_soon)
@@ -82,10 +117,63 @@ pub fn decide(view: View, law: Law, others: usize) -> Verdict {
     }
 }
 
+/// Workers for the calls there are, and the spares beyond.
+fn wanted_for_calls(view: View, law: Law) -> usize {
+    let concurrency = law.concurrency.max(1);
+    let spare = concurrency * law.spares;
+    match (view.service_time, view.start_time) {
+        (Some(service), Some(start)) => {
+            let more = for_waiters(view, law, service, start);
+            (view.in_flight + spare).div_ceil(concurrency) + more
+        }
+        // As long as nothing is known, each that waits is worth a place.
+        _ => (view.in_flight + view.waiting + spare).div_ceil(concurrency),
+    }
+}
+
+/// How to replace workers that are due for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recycle {
+    /// Start so many successors; the old ones go when those are ready.
+    Replace(usize),
+    /// There is no room for a successor: so many may go now.
+    Retire(usize),
+    /// Not now.
+    Wait,
+}
+
+/// How many of the `due` workers may be recycled now, while `under_way` are being replaced already:
+/// one or a fifth of the pool at a time, with successors first. A pool whose `min_size` is its
+/// `max_size` has one worker more meanwhile, since nobody could ever go otherwise.
+#[must_use]
+pub fn recycle(view: View, law: Law, others: usize, due: usize, under_way: usize) -> Recycle {
+    let size = view.ready + view.bound;
+    let token = (size / RECYCLED_AT_A_TIME).max(1);
+    let count = due.min(token.saturating_sub(under_way));
+    if count == 0 {
+        return Recycle::Wait;
+    }
+    let room = law.max_size.saturating_sub(size + view.starting + others);
+    if room > 0 {
+        let starts = law.start_cap.saturating_sub(view.starting);
+        return match count.min(room).min(starts) {
+            0 => Recycle::Wait,
+            starts => Recycle::Replace(starts),
+        };
+    }
+    let keep = law.min_size.max(law.min_serving);
+    match count.min(view.ready.saturating_sub(keep)) {
+        0 if law.min_size >= law.max_size && under_way + view.starting == 0 => Recycle::Replace(1),
+        0 => Recycle::Wait,
+        gone => Recycle::Retire(gone),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Law, Verdict, View, decide};
+    use super::{Law, Recycle, Verdict, View, decide, recycle};
     use proptest::prelude::*;
+    use std::time::Duration;
 
     const SHARED: Law = Law {
         min_size: 5,
@@ -93,6 +181,8 @@ mod tests {
         concurrency: 8,
         start_cap: 2,
         bound: false,
+        spares: 1,
+        min_serving: 1,
     };
 
     #[test]
@@ -176,15 +266,149 @@ mod tests {
         assert_eq!(decide(View { bound: 20, ..view }, law, 0), Verdict::Keep);
     }
 
+    fn timed(millis: Option<(u64, u64)>) -> View {
+        View {
+            service_time: millis.map(|(service, _)| Duration::from_millis(service)),
+            start_time: millis.map(|(_, start)| Duration::from_millis(start)),
+            ..View::default()
+        }
+    }
+
+    /// Pitfall 7: one start per waiter, unbounded starts. Fifty come at once to one worker; the
+    /// pool is looked at every millisecond until all are served.
+    #[test]
+    fn a_burst_of_short_calls_is_served_with_hardly_a_start() {
+        let law = Law {
+            min_size: 1,
+            concurrency: 1,
+            start_cap: 20,
+            ..SHARED
+        };
+        let (service, start) = (5, 2000);
+        let mut busy: Vec<u64> = vec![0];
+        let mut rising: Vec<u64> = Vec::new();
+        let (mut waiting, mut starts, mut now) = (50, 0, 0);
+        while waiting > 0 || busy.iter().any(|until| *until > now) {
+            rising.retain(|ready_at| {
+                let ready = *ready_at <= now;
+                busy.extend(ready.then_some(0));
+                !ready
+            });
+            for until in busy.iter_mut().filter(|until| **until <= now) {
+                if waiting > 0 {
+                    *until = now + service;
+                    waiting -= 1;
+                }
+            }
+            let in_flight = busy.iter().filter(|until| **until > now).count();
+            let view = View {
+                ready: busy.len(),
+                idle: busy.len() - in_flight,
+                starting: rising.len(),
+                in_flight,
+                waiting,
+                ..timed(Some((service, start)))
+            };
+            if let Verdict::Start(count) = decide(view, law, 0) {
+                starts += count;
+                rising.extend((0..count).map(|_| now + start));
+            }
+            now += 1;
+            assert!(now < 10_000, "{waiting} were never served");
+        }
+        assert!((1..=3).contains(&starts), "{starts} starts");
+        assert!(now <= 260, "served within {now} ms");
+    }
+
+    #[test]
+    fn waiters_are_worth_a_start_when_they_would_wait_for_longer_than_that() {
+        let law = Law {
+            min_size: 1,
+            concurrency: 1,
+            start_cap: 20,
+            ..SHARED
+        };
+        for (service, waiting, starts) in [(40, 50, 1), (80, 50, 2), (400, 50, 10), (60_000, 1, 2)]
+        {
+            let view = View {
+                ready: 1,
+                in_flight: 1,
+                waiting,
+                ..timed(Some((service, 2000)))
+            };
+            // One of them is the spare.
+            assert_eq!(decide(view, law, 0), Verdict::Start(starts), "{service} ms");
+        }
+        let nobody = View {
+            waiting: 50,
+            ..timed(Some((5, 2000)))
+        };
+        assert_eq!(
+            decide(nobody, law, 0),
+            Verdict::Start(2),
+            "a first one and a spare"
+        );
+    }
+
+    #[test]
+    fn one_or_a_fifth_is_recycled_at_a_time_with_its_successor_first() {
+        let law = Law {
+            start_cap: 9,
+            ..SHARED
+        };
+        let pool = |ready| View {
+            ready,
+            ..View::default()
+        };
+        for (ready, under_way, verdict) in [
+            (5, 0, Recycle::Replace(1)),
+            (5, 1, Recycle::Wait),
+            (15, 0, Recycle::Replace(3)),
+            (15, 2, Recycle::Replace(1)),
+            (15, 3, Recycle::Wait),
+            (19, 0, Recycle::Replace(1)),
+            (20, 0, Recycle::Retire(4)),
+            (1, 0, Recycle::Replace(1)),
+        ] {
+            assert_eq!(
+                recycle(pool(ready), law, 0, 20, under_way),
+                verdict,
+                "{ready}"
+            );
+        }
+        assert_eq!(
+            recycle(pool(20), law, 0, 0, 0),
+            Recycle::Wait,
+            "nobody is due"
+        );
+        let tight = Law {
+            min_size: 20,
+            ..law
+        };
+        assert_eq!(recycle(pool(20), tight, 0, 20, 0), Recycle::Replace(1));
+        assert_eq!(recycle(pool(20), tight, 0, 20, 1), Recycle::Wait);
+        let next_door = Law {
+            min_size: 1,
+            max_size: 2,
+            ..law
+        };
+        assert_eq!(
+            recycle(pool(1), next_door, 1, 1, 0),
+            Recycle::Wait,
+            "never the last one"
+        );
+    }
+
     proptest! {
         #[test]
         fn the_bounds_hold(
             ready in 0usize..30, idle in 0usize..30, bound in 0usize..30, starting in 0usize..5,
             in_flight in 0usize..300, waiting in 0usize..300, min in 0usize..10, extra in 0usize..20,
             concurrency in 1usize..20, cap in 1usize..5, session: bool, others in 0usize..10,
+            times in prop::option::of((0u64..100_000, 0u64..10_000)), due in 0usize..30, under_way in 0usize..5,
         ) {
-            let view = View { ready, idle: idle.min(ready), bound, starting, in_flight, waiting };
-            let law = Law { min_size: min, max_size: min + extra, concurrency, start_cap: cap, bound: session };
+            let view = View { ready, idle: idle.min(ready), bound, starting, in_flight, waiting, ..timed(times) };
+            let law = Law { min_size: min, max_size: min + extra, concurrency, start_cap: cap, bound: session, ..SHARED };
             match decide(view, law, others) {
                 Verdict::Start(n) => {
                     prop_assert!(n > 0);
@@ -196,6 +420,20 @@ mod tests {
                     prop_assert!(ready + starting - n >= law.min_size);
                 }
                 Verdict::Keep => {}
+            }
+            let owned = ready + bound + starting;
+            match recycle(view, law, others, due, under_way) {
+                Recycle::Replace(n) => {
+                    let one_more = usize::from(law.min_size == law.max_size);
+                    prop_assert!(n > 0 && n <= due);
+                    prop_assert!(owned + others + n <= law.max_size.max(owned + others) + one_more);
+                    prop_assert!(under_way + n <= ((ready + bound) / 5).max(1));
+                }
+                Recycle::Retire(n) => {
+                    prop_assert!(n > 0 && n <= due);
+                    prop_assert!(ready - n >= law.min_size.max(law.min_serving));
+                }
+                Recycle::Wait => {}
             }
         }
     }

@@ -29,6 +29,9 @@ impl From<Signal> for NixSignal {
     }
 }
 
+/// The number of SIGKILL.
+pub const KILL: i32 = NixSignal::SIGKILL as i32;
+
 /// `SIGKILL` for 9; `signal 34` for a number without a name.
 #[must_use]
 pub fn signal_name(number: i32) -> String {
@@ -36,6 +39,22 @@ pub fn signal_name(number: i32) -> String {
         |_| format!("signal {number}"),
         |signal| signal.as_str().to_owned(),
     )
+}
+
+/// Kills (SIGKILL) this one process; `false` if there is none.
+///
+/// # Errors
+/// What the kernel says other than "no such process", such as that it belongs to somebody else.
+pub fn kill_process(pid: u32) -> io::Result<bool> {
+    // 0 and what does not fit would mean groups, or everything.
+    let Some(pid) = i32::try_from(pid).ok().filter(|pid| *pid > 1) else {
+        return Ok(false);
+    };
+    match signal::kill(Pid::from_raw(pid), NixSignal::SIGKILL) {
+        Ok(()) => Ok(true),
+        Err(Errno::ESRCH) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Resident memory of a process in bytes; `None` when it is gone.

@@ -120,6 +120,9 @@ pub struct End {
     pub what: String,
     /// Whether somebody had asked for it.
     pub asked: bool,
+    /// Whether SIGKILL ended it, which no program does to itself by a mistake: an operator, or the
+    /// kernel for want of memory. Always of an upstream, whose end is no call's doing.
+    pub killed: bool,
 }
 
 /// The part of a worker that its task owns.
@@ -211,6 +214,7 @@ impl Life {
         let end = End {
             what: process::describe(status),
             asked,
+            killed: process::was_killed(status),
         };
         let remains = Remains {
             worker: Arc::clone(&worker),

@@ -180,6 +180,12 @@ pub fn kill_leftovers(pid: u32) -> usize {
     proc::kill_leftovers(pid)
 }
 
+/// Whether SIGKILL ended the process.
+#[must_use]
+pub fn was_killed(status: ExitStatus) -> bool {
+    status.signal() == Some(proc::KILL)
+}
+
 /// The exit status in words, for failure reports and logs.
 #[must_use]
 pub fn describe(status: ExitStatus) -> String {

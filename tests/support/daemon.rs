@@ -38,10 +38,13 @@ pub(crate) struct Daemon {
 pub(crate) fn chaosworker() -> PathBuf {
     let daemon = Path::new(env!("CARGO_BIN_EXE_mainstayd"));
     let path = daemon.with_file_name("examples").join("chaosworker");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/chaosworker.rs");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/chaosworker");
     let age = |path: &Path| fs::metadata(path).and_then(|m| m.modified()).ok();
+    let files = fs::read_dir(&source).unwrap().flatten();
+    let newest = files.filter_map(|file| age(&file.path())).max();
+    assert!(newest.is_some(), "no source in {}", source.display());
     assert!(
-        age(&path) >= age(&source),
+        age(&path) >= newest,
         "{} is missing or older than its source; `cargo test --test NAME` does not build it: run \
          `cargo build --examples` first",
         path.display()
@@ -95,7 +98,7 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 
 impl Daemon {
     /// A daemon with these `[servers.*]` tables (and any others but `[listen]` and `[admin]`),
-    /// once it listens.
+    /// once it listens. Without a word about `rate_limit` there is none: tests call fast.
     pub(crate) fn start(servers: &str) -> Self {
         Self::start_with("", servers)
     }
@@ -107,9 +110,23 @@ impl Daemon {
 
     /// The same in a directory that the test has prepared.
     pub(crate) fn start_in(dir: TempDir, listen: &str, servers: &str) -> Self {
+        Self::start_as(dir, listen, servers, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) fn start_as(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
+        let limit = match servers.contains("rate_limit") {
+            true => "",
+            false => "[rate_limit]\nrate = 0\n",
+        };
         let text = format!(
-            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{servers}",
+            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
@@ -120,6 +137,7 @@ impl Daemon {
             .arg(dir.path().join("state"))
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()

@@ -10,6 +10,7 @@
 )]
 
 pub(crate) mod daemon;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod mcp;
 pub(crate) mod script;

@@ -1,6 +1,7 @@
 //! What `mainstayctl status` shows to people: a snapshot as text. Pure, so that the tests can hold
 //! it against the exact text. Words of workers are escaped: they come from strangers.
 
+use crate::guards::notes;
 use crate::table::{Cell, Colour, Side, table};
 use mainstay::broker::snapshot::{Failure, Health, ServerStatus, Snapshot, WorkerStatus};
 use mainstay::observe::escape::escape;
@@ -18,8 +19,14 @@ pub(crate) fn status(snapshot: &Snapshot, colour: bool) -> String {
     text.push('\n');
     text.push_str(&servers(&snapshot.servers, colour));
     for server in &snapshot.servers {
+        let notes = notes(server);
         if server.health != Health::Ok {
             text.push_str(&trouble(server, colour));
+        } else if !notes.is_empty() {
+            text.push_str(&format!("\n{}:\n", server.name));
+        }
+        for note in notes {
+            text.push_str(&format!("  {note}\n"));
         }
     }
     if snapshot
@@ -93,7 +100,13 @@ fn servers(servers: &[ServerStatus], colour: bool) -> String {
     table(&heads, &rows, colour)
 }
 
-fn workers(servers: &[ServerStatus], colour: bool) -> String {
+/// The workers of all servers.
+pub(crate) fn workers(servers: &[ServerStatus], colour: bool) -> String {
+    if servers.iter().all(|server| server.workers.is_empty()) {
+        return "no worker is there: none was needed yet, or none can be started; \
+                `mainstayctl status` says which\n"
+            .to_owned();
+    }
     let heads = [
         ("server", Side::Left),
         ("worker", Side::Right),
@@ -110,6 +123,7 @@ fn workers(servers: &[ServerStatus], colour: bool) -> String {
         vec![
             server.name.as_str().into(),
             worker.id.to_string().into(),
+            // What is reached over a URL is no process.
             match worker.pid {
                 0 => "-".into(),
                 pid => pid.to_string().into(),
@@ -193,7 +207,7 @@ fn shade(health: Health) -> Colour {
 }
 
 /// A time in its two largest units.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
         (0, 0, 0) => format!("{seconds}s"),
@@ -236,10 +250,15 @@ SERVER           HEALTH  ERA            STATE    READY/BUSY/MAX  IN FLIGHT  QUEU
 music (default)  ok      legacy+modern  none             5/2/20          3       2        17  12358        4         1
 github           down    unknown        session           0/0/4          0       0         0      0        0         4
 
+music:
+  breaker of render shadow by user 0 (root) until `breaker auto`: counting first
+  1 call in quarantine; see `mainstayctl quarantine`
+
 github is down: no worker is ready; the last one exited with status 1 before it was ready
   last failure 3s ago: exited with status 1 before it was ready; 4 failed starts in a row; next attempt in 2.0 s
   stderr | Traceback (most recent call last):
   stderr | ModuleNotFoundError: No module named 'github_mcp'\\u{1b}[0m
+  breaker open: 5 failures in a row; next probe in 1.2s
 
 SERVER  WORKER   PID  STATE            ERA        AGE  CALLS  IN FLIGHT    MEMORY
 music        3  4711  busy             legacy  2h 12m   6000          2  68.5 MiB

@@ -1,4 +1,15 @@
-//! The circuit breaker.
+//! The circuit breaker: when calls to a server, or to one tool, are stopped, and how it finds out
+//! whether they may go on. What a call's outcome means is the table in `outcome`; one sick worker
+//! is no matter for a breaker, it is replaced.
+
+mod machine;
+mod mode;
+mod ramp;
+mod report;
+mod terms;
+
+pub use machine::Breaker;
+pub use terms::{Admission, Ended, Mode, Refused, State, Ticket, Transition, Verdict, View};
 
 use std::time::Duration;
 

@@ -1,0 +1,447 @@
+//! A lane: workers that may serve the same callers, and who waits for one of them. It hands out
+//! leases; a lease gives its place back when dropped. Callers wait in a queue that is fair between
+//! principals (`policy/fair_queue`). It does not know what a call is.
+//!
+//! Taking a lease is on the path of every call, so it is a short critical section and not a
+//! message to an actor: two task switches less per call. Whoever holds the lock never awaits.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+
+use self::places::{Places, Seat, Turn, Waiter};
+use super::member::Member;
+use crate::policy::class::Class;
+use crate::policy::codel::Pace;
+use crate::policy::fair_queue::{Cause, Entry, Pushed, Ticket};
+use crate::policy::refusal::Refusal;
+
+mod places;
+
+/// Nobody waits for longer than this, whatever he says.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
+
+/// Workers and waiters.
+#[derive(Debug)]
+pub struct Lane {
+    bounds: LaneBounds,
+    /// Tells the server's actor that more workers may be needed.
+    pressure: Arc<Notify>,
+    /// More workers could be started: worth telling when places run short.
+    can_grow: AtomicBool,
+    /// A worker may still come: worth waiting for longer than `acquire_timeout`.
+    has_hope: AtomicBool,
+    places: Mutex<Places>,
+}
+
+/// What a lane looks like.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LaneView {
+    /// Workers in it.
+    pub members: usize,
+    /// Of these, without a call.
+    pub idle: usize,
+    /// Calls in flight.
+    pub in_flight: usize,
+    /// Callers that wait.
+    pub waiting: usize,
+}
+
+/// What a caller wants of a lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Want {
+    /// The worker that holds what the call refers to; taken even beyond its concurrency, since no
+    /// other can answer.
+    pub prefer: Option<u64>,
+    /// When the call's time is over.
+    pub deadline: Option<Instant>,
+    /// Digest of who calls.
+    pub principal: u64,
+    /// How much it matters.
+    pub class: Class,
+    /// Bytes it holds while it waits.
+    pub bytes: usize,
+    /// Digest of the tool; 0 for anything else.
+    pub tool: u64,
+    /// Wants a worker for itself as long as it lasts.
+    pub alone: bool,
+}
+
+impl Want {
+    fn seat(&self) -> Seat {
+        Seat {
+            tool: self.tool,
+            alone: self.alone,
+        }
+    }
+}
+
+/// One place at a worker.
+#[derive(Debug)]
+pub struct Lease {
+    lane: Arc<Lane>,
+    member: Arc<Member>,
+    seat: Seat,
+    answered: bool,
+}
+
+impl Lease {
+    /// The worker leased.
+    #[must_use]
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
+    /// The worker has answered: its tool works.
+    pub fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.lane.release(&self.member, self.seat, self.answered);
+    }
+}
+
+/// Bounds of a lane.
+#[derive(Clone, Debug)]
+pub struct LaneBounds {
+    /// Calls in flight per worker.
+    pub concurrency: usize,
+    /// Callers that may wait.
+    pub queue_size: usize,
+    /// Bytes of calls that may wait.
+    pub queue_bytes: usize,
+    /// How long a caller waits while at least one worker serves.
+    pub acquire_timeout: Duration,
+    /// How long a caller is held while none does, but one is to be expected.
+    pub hold: Duration,
+}
+
+impl Lane {
+    /// An empty lane; `pressure` is notified when places run short.
+    #[must_use]
+    pub fn new(bounds: &LaneBounds, pressure: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self {
+            places: Mutex::new(Places::new(bounds)),
+            bounds: bounds.clone(),
+            pressure,
+            can_grow: AtomicBool::new(false),
+            has_hope: AtomicBool::new(true),
+        })
+    }
+
+    /// What the server's actor knows about the lane's future: whether workers could be started,
+    /// and whether any is to be expected.
+    pub fn expect(&self, can_grow: bool, has_hope: bool) {
+        self.can_grow.store(can_grow, Ordering::Relaxed);
+        self.has_hope.store(has_hope, Ordering::Relaxed);
+    }
+
+    /// Whether nobody is free and nobody is to be expected.
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        !self.has_hope.load(Ordering::Relaxed) && self.view().idle == 0
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a worker that is ready.
+    pub fn add(self: &Arc<Self>, member: Arc<Member>) {
+        self.places().members.push(member);
+        self.serve_waiters();
+    }
+
+    /// Takes a worker out; its leases stay valid.
+    pub fn remove(&self, id: u64) -> bool {
+        let mut places = self.places();
+        let before = places.members.len();
+        places.members.retain(|m| m.id() != id);
+        places.members.len() < before
+    }
+
+    /// The workers, oldest first.
+    #[must_use]
+    pub fn members(&self) -> Vec<Arc<Member>> {
+        self.places().members.clone()
+    }
+
+    /// Numbers for the pool law and the views.
+    #[must_use]
+    pub fn view(&self) -> LaneView {
+        self.places().view()
+    }
+
+    /// The same for the server's actor, who decides by them: it is told again once more calls are
+    /// in flight than now. `median` is how long its calls take, by which the queue judges waits.
+    #[must_use]
+    pub fn look(&self, median: Option<Duration>) -> LaneView {
+        let mut places = self.places();
+        places.seen = places.in_flight;
+        let pace = Pace::scaled(median, self.bounds.acquire_timeout);
+        places.queue.set_pace(pace);
+        places.view()
+    }
+
+    /// A place, if one is free now.
+    #[must_use]
+    pub fn try_acquire(self: &Arc<Self>, want: &Want) -> Option<Lease> {
+        let mut places = self.places();
+        let preferred = want
+            .prefer
+            .and_then(|id| places.members.iter().find(|m| m.id() == id).cloned());
+        let member = match preferred {
+            Some(member) => member,
+            None if !places.nobody_waits() => return None,
+            None => places.choose(want.seat(), self.bounds.concurrency, Instant::now())?,
+        };
+        Some(self.grant(&mut places, member, want.seat()))
+    }
+
+    /// A place, waiting for one if need be.
+    ///
+    /// # Errors
+    /// The queue is full, or nothing came free in time.
+    pub async fn acquire(self: &Arc<Self>, want: &Want) -> Result<Lease, Refusal> {
+        match self.try_acquire(want) {
+            Some(lease) => Ok(lease),
+            None => self.wait(want, false).await,
+        }
+    }
+
+    /// A worker without any call, taken out of the lane for good.
+    ///
+    /// # Errors
+    /// As [`Lane::acquire`].
+    pub async fn take(self: &Arc<Self>) -> Result<Arc<Member>, Refusal> {
+        let free = {
+            let mut places = self.places();
+            let idle = places.members.iter().position(|m| m.leases() == 0);
+            idle.map(|at| places.members.remove(at))
+        };
+        if let Some(member) = free {
+            self.pressure.notify_one();
+            return Ok(member);
+        }
+        let lease = self.wait(&Want::default(), true).await?;
+        self.remove(lease.member.id());
+        Ok(Arc::clone(&lease.member))
+    }
+
+    fn push(&self, want: &Want, whole: bool) -> Result<Waiting<'_>, Refusal> {
+        let (grant, granted) = oneshot::channel();
+        let now = Instant::now();
+        let entry = Entry {
+            principal: want.principal,
+            class: want.class,
+            bytes: want.bytes,
+            deadline: want.deadline.unwrap_or(now + PATIENCE),
+            item: Waiter {
+                whole,
+                seat: want.seat(),
+                grant,
+            },
+        };
+        let pushed = self.places().queue.push(now, entry);
+        match pushed {
+            Pushed::Queued(ticket) => Ok(Waiting::new(self, ticket, granted)),
+            Pushed::Displaced {
+                ticket,
+                victims,
+                retry_after,
+            } => {
+                for victim in victims {
+                    tell(victim.item, &full(retry_after));
+                }
+                Ok(Waiting::new(self, ticket, granted))
+            }
+            Pushed::Refused { retry_after, .. } => Err(full(retry_after)),
+        }
+    }
+
+    async fn wait(self: &Arc<Self>, want: &Want, whole: bool) -> Result<Lease, Refusal> {
+        let mut waiting = self.push(want, whole)?;
+        self.pressure.notify_one();
+        // A worker may have come free between the attempt and the queue.
+        self.serve_waiters();
+        let start = Instant::now();
+        let left = || {
+            want.deadline
+                .map(|d| d.saturating_duration_since(Instant::now()))
+        };
+        loop {
+            let most = self.bounds.acquire_timeout;
+            let patience = left().map_or(most, |l| l.min(most));
+            match tokio::time::timeout(patience, &mut waiting.granted).await {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_)) => return Err(Refusal::draining()),
+                Err(_) if left() == Some(Duration::ZERO) => break,
+                Err(_) if start.elapsed() < self.bounds.hold && self.is_short_outage() => {}
+                Err(_) => break,
+            }
+        }
+        waiting.granted.close();
+        let waited = start.elapsed().as_secs_f64();
+        // A grant that crossed the deadline is as good as any.
+        match waiting.granted.try_recv() {
+            Ok(outcome) => outcome,
+            Err(_) if left() == Some(Duration::ZERO) => Err(late()),
+            Err(_) => Err(Refusal::overloaded(
+                format!("no worker came free within {waited:.1} s"),
+                self.places().queue.retry_after(),
+            )),
+        }
+    }
+
+    /// Nobody serves, but somebody may soon.
+    fn is_short_outage(&self) -> bool {
+        self.has_hope.load(Ordering::Relaxed) && self.places().members.is_empty()
+    }
+
+    /// Refuses everybody who waits: the outage is no short one.
+    pub fn refuse_waiters(&self, refusal: &Refusal) {
+        let waiters = self.places().drain();
+        for waiter in waiters {
+            tell(waiter, refusal);
+        }
+    }
+
+    /// Refuses those of one class who wait.
+    pub fn shed(&self, class: Class, refusal: &Refusal) {
+        let shed = self.places().queue.shed_class(class);
+        for entry in shed {
+            tell(entry.item, refusal);
+        }
+    }
+
+    fn grant(self: &Arc<Self>, places: &mut Places, member: Arc<Member>, seat: Seat) -> Lease {
+        places.take(seat, &member);
+        // Less than one worker's worth of places is left: time for a spare, if the actor may start
+        // one and has not seen as many calls already. Waking it for each would cost as much as
+        // the call.
+        let concurrency = self.bounds.concurrency;
+        let short = places.in_flight + concurrency > places.members.len() * concurrency;
+        if short && self.can_grow.load(Ordering::Relaxed) && places.in_flight > places.seen {
+            places.seen = places.in_flight;
+            self.pressure.notify_one();
+        }
+        Lease {
+            lane: Arc::clone(self),
+            member,
+            seat,
+            answered: false,
+        }
+    }
+
+    fn release(self: &Arc<Self>, member: &Arc<Member>, seat: Seat, answered: bool) {
+        let wanted = {
+            let mut places = self.places();
+            places.give(seat, member, answered, Instant::now());
+            !places.nobody_waits()
+        };
+        if wanted {
+            self.serve_waiters();
+        }
+    }
+
+    /// Gives free places to waiters, in their order. Grants are sent outside the lock: a grant
+    /// nobody takes comes back as a dropped lease.
+    fn serve_waiters(self: &Arc<Self>) {
+        loop {
+            let mut shed = Vec::new();
+            let (served, retry_after) = {
+                let mut places = self.places();
+                let turn = places.next(self.bounds.concurrency, Instant::now(), &mut shed);
+                let served = match turn {
+                    Turn::Nobody => None,
+                    Turn::Serve(waiter, member) => {
+                        if waiter.whole {
+                            places.members.retain(|m| m.id() != member.id());
+                        }
+                        let lease = self.grant(&mut places, member, waiter.seat);
+                        Some((waiter, lease))
+                    }
+                };
+                (served, places.queue.retry_after())
+            };
+            for (waiter, cause) in shed {
+                match cause {
+                    Cause::Gone => {}
+                    Cause::Expired => tell(waiter, &late()),
+                    Cause::Standing => tell(waiter, &standing(retry_after)),
+                }
+            }
+            let Some((waiter, lease)) = served else {
+                return;
+            };
+            let whole = waiter.whole;
+            if let Err(Ok(lease)) = waiter.grant.send(Ok(lease)) {
+                if whole {
+                    self.places().members.push(Arc::clone(&lease.member));
+                }
+            }
+        }
+    }
+}
+
+/// A place in the queue; leaves it when dropped.
+struct Waiting<'l> {
+    lane: &'l Lane,
+    ticket: Ticket,
+    granted: oneshot::Receiver<Result<Lease, Refusal>>,
+}
+
+impl<'l> Waiting<'l> {
+    fn new(
+        lane: &'l Lane,
+        ticket: Ticket,
+        granted: oneshot::Receiver<Result<Lease, Refusal>>,
+    ) -> Self {
+        Self {
+            lane,
+            ticket,
+            granted,
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let entry = self.lane.places().queue.remove(self.ticket);
+        drop(entry);
+    }
+}
+
+fn tell(waiter: Waiter, refusal: &Refusal) {
+    // A caller that is gone does not mind.
+    let _ = waiter.grant.send(Err(refusal.clone()));
+}
+
+fn full(retry_after: Duration) -> Refusal {
+    Refusal::overloaded(
+        "too many calls wait for a worker already (queue_size, queue_bytes)",
+        retry_after,
+    )
+}
+
+fn standing(retry_after: Duration) -> Refusal {
+    Refusal::overloaded(
+        "calls have been waiting for too long for a while, and this one for longest",
+        retry_after,
+    )
+}
+
+fn late() -> Refusal {
+    Refusal::deadline_exceeded(
+        "no worker came free before the call's time (call_timeout) was over",
+        true,
+    )
+}
+
+/// Leases of one worker; changed under the lane's lock only, read by anybody.
+pub(super) type LeaseCount = AtomicUsize;

@@ -1,0 +1,256 @@
+//! Whether the daemon is alive, told by its vital parts: each moves a token, and the heartbeat to
+//! the service manager stops when one of them has not for too long. It knows neither threads nor
+//! sockets; who asks does so from a thread that can be held up by nothing else.
+
+use std::time::{Duration, Instant};
+
+/// Misses in a row that may be put down to a lack of processor time. A real deadlock waits for
+/// something else, so it is not excused at all.
+const EXCUSED: u32 = 3;
+
+/// A vital part, by its place in [`Liveness::new`]'s list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(usize);
+
+/// A vital part and how long it may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Vital {
+    /// Its name in events.
+    pub name: &'static str,
+    /// Longest time between two beats.
+    pub max_silence: Duration,
+}
+
+/// The vital parts that exist once; the runtime's threads come beside them.
+pub const VITAL: [Vital; 5] = [
+    vital("acceptor", 5),
+    vital("dispatcher", 5),
+    vital("journal", 10),
+    vital("supervisor", 5),
+    vital("timers", 2),
+];
+
+/// A thread of the runtime.
+pub const RUNTIME: Vital = vital("runtime", 2);
+
+const fn vital(name: &'static str, seconds: u64) -> Vital {
+    Vital {
+        name,
+        max_silence: Duration::from_secs(seconds),
+    }
+}
+
+/// A part that is silent for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stuck {
+    /// Which.
+    pub name: &'static str,
+    /// Since its last beat.
+    pub silent_for: Duration,
+}
+
+/// What the heartbeat does now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Verdict {
+    /// Send it: every part is alive.
+    Beat,
+    /// Send it although a part is silent, and say so: the machine gives the daemon no time.
+    Starved(Stuck),
+    /// Send nothing.
+    Withhold(Stuck),
+    /// Send nothing, and say what is stuck: half of the watchdog's interval is over.
+    Warn(Stuck),
+    /// Ask the service manager to act at once, with the reason in its log: 90 % are over.
+    Trigger(Stuck),
+}
+
+/// The tokens, and how far a silence has come.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    parts: Vec<(Vital, Instant)>,
+    interval: Duration,
+    /// The last heartbeat that was sent.
+    sent: Instant,
+    starved: u32,
+    warned: bool,
+}
+
+impl Liveness {
+    /// Every part has beaten at `now`. `interval` is the service manager's watchdog interval.
+    #[must_use]
+    pub fn new(parts: impl IntoIterator<Item = Vital>, interval: Duration, now: Instant) -> Self {
+        Self {
+            parts: parts.into_iter().map(|part| (part, now)).collect(),
+            interval,
+            sent: now,
+            starved: 0,
+            warned: false,
+        }
+    }
+
+    /// The tokens with their parts, in the order they were given.
+    pub fn tokens(&self) -> impl Iterator<Item = (Token, Vital)> + '_ {
+        self.parts
+            .iter()
+            .enumerate()
+            .map(|(at, (part, _))| (Token(at), *part))
+    }
+
+    /// A part has moved.
+    pub fn beat(&mut self, token: Token, now: Instant) {
+        if let Some((_, last)) = self.parts.get_mut(token.0) {
+            *last = now.max(*last);
+        }
+    }
+
+    /// The parts that are silent for too long.
+    pub fn stuck(&self, now: Instant) -> impl Iterator<Item = Stuck> + '_ {
+        self.parts.iter().filter_map(move |(part, last)| {
+            let silent_for = now.saturating_duration_since(*last);
+            (silent_for > part.max_silence).then_some(Stuck {
+                name: part.name,
+                silent_for,
+            })
+        })
+    }
+
+    /// Decides about the heartbeat that is due. `starved` says that the asking thread itself has
+    /// waited for a processor for more than half of the time since it last asked.
+    pub fn verdict(&mut self, now: Instant, starved: bool) -> Verdict {
+        let Some(worst) = self.stuck(now).max_by_key(|stuck| stuck.silent_for) else {
+            self.starved = 0;
+            return self.send(now, Verdict::Beat);
+        };
+        if starved && self.starved < EXCUSED {
+            self.starved += 1;
+            return self.send(now, Verdict::Starved(worst));
+        }
+        let silence = now.saturating_duration_since(self.sent);
+        if silence >= self.interval.mul_f64(0.9) {
+            Verdict::Trigger(worst)
+        } else if silence >= self.interval / 2 && !self.warned {
+            self.warned = true;
+            Verdict::Warn(worst)
+        } else {
+            Verdict::Withhold(worst)
+        }
+    }
+
+    fn send(&mut self, now: Instant, verdict: Verdict) -> Verdict {
+        self.sent = now;
+        self.warned = false;
+        verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EXCUSED, Liveness, RUNTIME, Stuck, VITAL, Verdict};
+    use proptest::prelude::*;
+    use std::time::{Duration, Instant};
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    fn millis(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn each_part_is_missed_after_its_own_silence_and_no_other() {
+        let start = Instant::now();
+        for (index, part) in VITAL.iter().chain([&RUNTIME]).enumerate() {
+            let parts = VITAL.iter().chain([&RUNTIME]).copied();
+            let mut liveness = Liveness::new(parts, INTERVAL, start);
+            let at = start + part.max_silence;
+            let tokens: Vec<_> = liveness.tokens().collect();
+            for (token, other) in tokens.iter().filter(|(t, _)| t.0 != index) {
+                assert_ne!(other.name, part.name);
+                liveness.beat(*token, at);
+            }
+            assert_eq!(liveness.stuck(at).count(), 0, "{}", part.name);
+            let late = at + millis(1);
+            let stuck = Stuck {
+                name: part.name,
+                silent_for: part.max_silence + millis(1),
+            };
+            assert_eq!(liveness.stuck(late).collect::<Vec<_>>(), [stuck]);
+            liveness.beat(tokens[index].0, late);
+            assert_eq!(liveness.verdict(late, false), Verdict::Beat);
+        }
+    }
+
+    #[test]
+    fn a_deadlock_is_told_at_half_and_ended_at_nine_tenths() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new([RUNTIME], INTERVAL, start);
+        assert_eq!(liveness.verdict(start + millis(2000), false), Verdict::Beat);
+        let mut told = Vec::new();
+        for at in (2500..=11_500).step_by(500) {
+            told.push(match liveness.verdict(start + millis(at), false) {
+                Verdict::Withhold(_) => '.',
+                Verdict::Warn(_) => 'w',
+                Verdict::Trigger(_) => 'T',
+                Verdict::Beat | Verdict::Starved(_) => '!',
+            });
+        }
+        // The last beat was at 2 s: half is 7 s, nine tenths are 11 s.
+        assert_eq!(told.iter().collect::<String>(), ".........w.......TT");
+    }
+
+    #[test]
+    fn pitfall_17_starvation_is_excused_three_times_in_a_row_and_a_deadlock_never() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new([RUNTIME], INTERVAL, start);
+        let token = liveness.tokens().next().unwrap().0;
+        for round in 0..2 {
+            let at = start + millis(10_000 * round);
+            liveness.beat(token, at);
+            assert_eq!(liveness.verdict(at, true), Verdict::Beat);
+            for miss in 1..=3 {
+                let verdict = liveness.verdict(at + millis(2000 + miss), true);
+                assert!(matches!(verdict, Verdict::Starved(_)), "{round} {miss}");
+            }
+            let verdict = liveness.verdict(at + millis(2010), true);
+            assert!(matches!(verdict, Verdict::Withhold(_)), "{round}");
+        }
+    }
+
+    proptest! {
+        /// Beats come on time: whatever the processor does, nothing is withheld.
+        #[test]
+        fn a_part_that_moves_is_never_stuck(
+            pauses in prop::collection::vec((0u64..=2000, any::<bool>()), 1..100),
+        ) {
+            let mut now = Instant::now();
+            let mut liveness = Liveness::new([RUNTIME], INTERVAL, now);
+            let token = liveness.tokens().next().unwrap().0;
+            for (pause, starved) in pauses {
+                now += millis(pause);
+                prop_assert_eq!(liveness.verdict(now, starved), Verdict::Beat);
+                liveness.beat(token, now);
+            }
+        }
+
+        /// No part moves: whatever the processor does, the daemon is ended in bounded time.
+        #[test]
+        fn a_dead_part_ends_the_daemon(
+            looks in prop::collection::vec((100u64..1000, any::<bool>()), 200),
+        ) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut liveness = Liveness::new([RUNTIME], INTERVAL, start);
+            let mut ended = None;
+            for (pause, starved) in looks {
+                now += millis(pause);
+                if let Verdict::Trigger(_) = liveness.verdict(now, starved) {
+                    ended = Some(now.duration_since(start));
+                    break;
+                }
+            }
+            // Each excuse begins a new silence.
+            let longest = RUNTIME.max_silence + (EXCUSED + 1) * INTERVAL + millis(1000);
+            prop_assert!(ended.is_some_and(|after| after <= longest), "{ended:?}");
+        }
+    }
+}
