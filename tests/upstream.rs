@@ -238,6 +238,56 @@ fn a_broken_connection_is_an_unknown_outcome() {
 }
 
 #[test]
+fn a_call_that_may_be_made_twice_survives_a_broken_connection() {
+    let (near, ledger) = upstream();
+    let proxy = Proxy::start(near.address());
+    let more = "era = \"modern\"\nretry_safe = [\"slow\"]\n";
+    let daemon = Daemon::ready(&far(proxy.address(), more));
+    let address = daemon.address();
+    let slow = json!({"ms": 1000});
+    let call = thread::spawn(move || response(modern_call(address, &json!(1), "slow", &slow)));
+    until("the call is in flight", || {
+        (lines_with(&ledger, "slow") == 1).then_some(())
+    });
+    proxy.set(Toxic::Reset);
+    until("old connections are gone", || {
+        (near.status().connections == 0).then_some(())
+    });
+    proxy.heal();
+    let answer = call.join().unwrap();
+    assert!(answer.get("result").is_some(), "{answer}");
+    assert_eq!(lines_with(&ledger, "slow"), 2, "it was made again");
+}
+
+#[test]
+fn a_black_hole_opens_its_own_breaker_and_heals() {
+    let (near, _) = upstream();
+    let proxy = Proxy::start(near.address());
+    let more = format!(
+        "era = \"modern\"\ncall_timeout = \"300ms\"\ndefault = true\n\
+         [servers.other]\n{}pool = {{ min_size = 1, max_size = 1 }}\n",
+        chaos(&[])
+    );
+    let daemon = Daemon::ready(&far(proxy.address(), &more));
+    let other = Session::open_at(&daemon, "/servers/other/mcp", mcp::LATEST);
+    let far = || modern_call(daemon.address(), &json!(1), "echo", &json!({"text": "x"}));
+    until("far is served", || {
+        response(far()).get("result").map(|_| ())
+    });
+    proxy.set(Toxic::BlackHole);
+    let reasons: Vec<Value> = (0..8)
+        .map(|_| response(far())["error"]["data"]["reason"].clone())
+        .collect();
+    assert_eq!(reasons[0], "deadline_exceeded", "{reasons:?}");
+    assert_eq!(reasons[7], "breaker_open", "{reasons:?}");
+    assert_eq!(other.text("echo", &json!({"text": "other"})), "other");
+    proxy.heal();
+    until("far is served again", || {
+        response(far()).get("result").map(|_| ())
+    });
+}
+
+#[test]
 fn an_answer_cut_off_in_the_middle_is_lost() {
     let (near, _) = upstream();
     let proxy = Proxy::start(near.address());

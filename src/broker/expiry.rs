@@ -177,8 +177,10 @@ impl Server {
         if gone || member.calls().get(wire).is_none() {
             return Sentence::Acquitted;
         }
-        let keeps_state =
-            member.session().is_some() || self.config().state == config::State::Shared;
+        // Of an upstream nothing is gained by another session.
+        let keeps_state = member.session().is_some()
+            || self.config().state == config::State::Shared
+            || member.worker.pid == 0;
         // An older call may be what keeps it busy, and that one's time is not over.
         let busy = member.calls().clients().any(|(other, _)| other < wire);
         match (alive, busy) {

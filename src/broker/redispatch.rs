@@ -96,6 +96,18 @@ impl Server {
                 call.settle(Outcome::WorkerGone);
                 self.lose_unsent(member, call, loss);
             }
+            // It answered, and so it can be reached. A session that is always forgotten is no use.
+            Fate::Forgotten if call.sent() < self.config().retry.attempts => {
+                call.settle(Outcome::Unsent);
+                self.resend(member, call, now);
+            }
+            Fate::Forgotten => {
+                call.settle(Outcome::Malformed);
+                call.refuse(&Refusal::overloaded(
+                    format!("the upstream {}", loss.what),
+                    AGAIN,
+                ));
+            }
             Fate::Unknown => {
                 call.settle(Outcome::WorkerGone);
                 self.lose_one(member, call, &parts, &loss.what, now);
@@ -161,6 +173,11 @@ impl Server {
             call.refuse(&lost(&member.worker.seat(), what, attempt, why));
             return false;
         }
+        self.resend(member, call, now)
+    }
+
+    /// Sends a call once more, if its client still wants it and the guards let it through.
+    fn resend(self: &Arc<Self>, member: &Arc<Member>, mut call: Box<Call>, now: Instant) -> bool {
         if !call.flight().leave() {
             call.cancel();
             return false;

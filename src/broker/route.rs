@@ -61,6 +61,7 @@ impl Inbox for Router {
     }
 
     fn lost(&self, id: u64, loss: Loss) {
+        // Bound first: the table's lock must be free when a lease is dropped.
         let entry = self.0.calls().remove(id);
         match entry {
             Some(Entry::Client(call, lease)) => {

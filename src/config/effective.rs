@@ -159,11 +159,13 @@ fn write_guards(out: &mut Lines, server: &Server) {
     let name = &server.name;
     out.breaker(&format!("servers.{name}.breaker"), &server.breaker);
 
-    out.table(&format!("servers.{name}.memory"));
-    let memory = &server.memory;
-    out.size("soft_limit", memory.soft_limit);
-    out.size("hard_limit", memory.hard_limit);
-    out.span("check_interval", memory.check_interval);
+    if !matches!(server.program, Program::Upstream(_)) {
+        out.table(&format!("servers.{name}.memory"));
+        let memory = &server.memory;
+        out.size("soft_limit", memory.soft_limit);
+        out.size("hard_limit", memory.hard_limit);
+        out.span("check_interval", memory.check_interval);
+    }
 
     out.table(&format!("servers.{name}.retry"));
     let retry = &server.retry;

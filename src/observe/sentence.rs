@@ -160,8 +160,9 @@ pub(super) fn sentence(event: &Event) -> String {
             after,
             in_flight,
         } => format!(
-            "worker {worker} of {server} (pid {pid}) is stuck: {} had no answer after {} and the \
+            "worker {worker} of {server} ({}) is stuck: {} had no answer after {} and the \
              cancel was ignored; it is replaced, {} in flight with it",
+            seat(*pid),
             cut(method),
             seconds(*after),
             plural(*in_flight as u64, "other call")

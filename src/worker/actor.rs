@@ -121,7 +121,7 @@ pub struct End {
     /// Whether somebody had asked for it.
     pub asked: bool,
     /// Whether SIGKILL ended it, which no program does to itself by a mistake: an operator, or the
-    /// kernel for want of memory.
+    /// kernel for want of memory. Always of an upstream, whose end is no call's doing.
     pub killed: bool,
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::client::Client;
+use super::outbox::Outbox;
 use super::outgoing::PROTOCOL_VERSION;
 use super::{credential, tls};
 use crate::config;
@@ -44,6 +45,7 @@ pub(super) struct Context {
     pub(super) rules: Arc<ToolHeaders>,
     /// The last losses, for reports.
     tail: Tail,
+    outbox: Arc<Outbox>,
     session: Mutex<Session>,
     end: Mutex<Option<String>>,
     ended: Notify,
@@ -68,6 +70,7 @@ impl Context {
         max_message_bytes: usize,
         rules: Arc<ToolHeaders>,
         tail: Tail,
+        outbox: Arc<Outbox>,
     ) -> Result<Self, String> {
         let uri: Uri = upstream
             .url
@@ -106,6 +109,7 @@ impl Context {
             max_message_bytes,
             rules,
             tail,
+            outbox,
             session: Mutex::default(),
             end: Mutex::default(),
             ended: Notify::new(),
@@ -126,8 +130,10 @@ impl Context {
         std::mem::replace(&mut *self.locked(), session)
     }
 
-    /// The worker is at its end, for the first reason that is given.
+    /// The worker is at its end, for the first reason that is given. It takes nothing more from
+    /// now on: what is refused by it must not be sent to it again.
     pub(super) fn end(&self, what: String) {
+        self.outbox.close();
         let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         if end.is_none() {
             self.tail.push(&what);

@@ -130,9 +130,8 @@ impl Exchange {
             Verdict::SessionGone => {
                 let what = "does not know its session any more".to_owned();
                 self.context.end(what.clone());
-                // It refused without looking at the request: another session may ask again.
                 Err(Loss {
-                    fate: Fate::Unsent,
+                    fate: Fate::Forgotten,
                     what,
                 })
             }

@@ -46,8 +46,9 @@ pub fn start(
     bounds: Bounds,
 ) -> Result<(Arc<Worker>, Life), String> {
     let tail = Tail::default();
-    let context = Context::new(upstream, bounds.max_message_bytes, rules, tail.clone())?;
     let outbox = Arc::new(Outbox::new(bounds.write_queue_bytes));
+    let (limit, ours) = (bounds.max_message_bytes, Arc::clone(&outbox));
+    let context = Context::new(upstream, limit, rules, tail.clone(), ours)?;
     let worker = Worker::new(id, 0, Intake::Upstream(Arc::clone(&outbox)), tail);
     let life = Life {
         worker: Arc::clone(&worker),
@@ -97,7 +98,6 @@ impl Life {
                     break "was closed".to_owned();
                 }
                 what = self.context.ended() => {
-                    self.outbox.close();
                     desk.settle().await;
                     break what;
                 }
@@ -117,7 +117,8 @@ impl Life {
         End {
             what,
             asked: self.worker.is_stopping(),
-            killed: false,
+            // No call is suspected of having ended it.
+            killed: true,
         }
     }
 }
