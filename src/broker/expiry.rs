@@ -135,7 +135,10 @@ impl Server {
                 Sentence::Acquitted | Sentence::Kept => member.free(wire),
                 Sentence::Retired => {
                     let reason = format!("did not answer {method} within {} s", after.as_secs());
-                    server.replace(&member, &reason);
+                    // One is replaced at a time; another goes without a successor if it is not alone.
+                    if !server.replace(&member, &reason) && server.is_served_without(&member) {
+                        server.retire(member.id());
+                    }
                     member.free(wire);
                 }
                 Sentence::Condemned => {
@@ -178,6 +181,10 @@ impl Server {
             return Sentence::Acquitted;
         }
         // Of an upstream nothing is gained by another session.
+        // Calls at an upstream know nothing of each other, and its silence is the breaker's business.
+        if member.worker.pid == 0 {
+            return Sentence::Kept;
+        }
         let keeps_state = member.session().is_some()
             || self.config().state == config::State::Shared
             || member.worker.pid == 0;
@@ -189,6 +196,13 @@ impl Server {
             (true, _) | (false, true) => Sentence::Retired,
             (false, false) => Sentence::Condemned,
         }
+    }
+
+    /// Whether another worker takes calls.
+    fn is_served_without(&self, member: &Arc<Member>) -> bool {
+        let roster = self.roster();
+        let mut others = roster.members.values().filter(|m| m.id() != member.id());
+        others.any(|m| m.phase() == Phase::Ready && m.session().is_none())
     }
 
     /// Ends a worker that is of no use any more: no new calls, a successor at once, and the stages

@@ -195,6 +195,12 @@ fn admit(
         });
     }
     member.enter(Phase::Ready);
+    if member.worker.pid == 0 {
+        // An upstream that opens a session is there: calls may try it.
+        if let Some(change) = server.guards().gate().probe_succeeded(Instant::now()) {
+            server.report(None, change);
+        }
+    }
     let era = if member.serves(Era::Legacy) {
         Era::Legacy
     } else {

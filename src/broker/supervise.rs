@@ -183,9 +183,9 @@ impl Server {
         wait
     }
 
-    /// Whether somebody waits to learn the era.
+    /// Whether somebody waits to learn the era, or whether the breaker is open any more.
     fn has_askers(&self) -> bool {
-        self.standing().receiver_count() > 1
+        self.standing().receiver_count() > 1 || self.patrolling.load(Ordering::Relaxed)
     }
 
     fn view(&self, era: Era) -> View {
