@@ -176,6 +176,12 @@ impl Call {
         self.accepted
     }
 
+    /// When it was written to a worker last.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// When its time is over.
     #[must_use]
     pub fn deadline(&self) -> Instant {
@@ -191,11 +197,6 @@ impl Call {
     pub(super) fn begin(&mut self, now: Instant) {
         self.sent += 1;
         self.begun = now;
-    }
-
-    /// What was taken for sent has provably not arrived.
-    pub(super) fn recall(&mut self) {
-        self.sent = self.sent.saturating_sub(1);
     }
 
     /// It may be what killed a worker: it gets one for itself.

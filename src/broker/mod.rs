@@ -19,6 +19,7 @@ pub mod lane;
 pub mod limits;
 pub mod listen;
 pub mod member;
+mod memory;
 pub mod open;
 mod operate;
 mod outage;

@@ -66,8 +66,10 @@ impl Inbox for Router {
         match entry {
             Some(Entry::Client(call, lease)) => {
                 drop(lease);
-                if let Some(server) = self.0.server.upgrade() {
-                    server.miss(&self.0, call, &loss);
+                match self.0.server.upgrade() {
+                    Some(server) => server.lose_at_upstream(&self.0, call, &loss),
+                    // The daemon is going; the call ends its stream.
+                    None => drop(call),
                 }
             }
             Some(Entry::Listen(listen)) => listen.leg_ended(self.0.id(), None),
@@ -159,8 +161,11 @@ impl Router {
         };
         match entry {
             Some(Entry::Client(call, lease)) => {
+                // While it answers others, this one most likely waits there.
+                let waited = self.0.last_answer(Instant::now());
+                let waited = waited.saturating_duration_since(call.begun());
                 self.answer(line, id, outcome, call);
-                lease.answered();
+                lease.answered(waited);
             }
             Some(Entry::Own(answer)) => {
                 let reply = match outcome {

@@ -78,6 +78,8 @@ pub(super) struct Roster {
     /// Since when each era has had more workers than needed.
     pub surplus_since: HashMap<Era, Instant>,
     pub down_since: Option<Instant>,
+    /// What a start takes, averaged over the last few.
+    pub start_time: Option<Duration>,
 }
 
 /// The last failure, for the views.
@@ -159,6 +161,7 @@ impl Server {
                 replacing: None,
                 surplus_since: HashMap::new(),
                 down_since: None,
+                start_time: None,
             }),
             pressure,
             config,
@@ -173,6 +176,7 @@ impl Server {
             queue_bytes: config.queue_bytes,
             acquire_timeout: config.pool.acquire_timeout,
             hold: config.recovery.hold,
+            adaptive: config.adaptive_concurrency,
         }
     }
 

@@ -96,9 +96,12 @@ pub struct ServerStatus {
     /// Calls that are not sent to any worker because they have killed some.
     #[serde(default)]
     pub quarantine: Vec<Quarantined>,
-    /// Whether it takes new calls, memory allowing.
+    /// Why it refuses the less important calls; `None` if it takes all.
     #[serde(default)]
     pub pressure: Option<String>,
+    /// Whether an operator lets it take no new calls (`mainstayctl drain`).
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// One breaker.

@@ -183,6 +183,9 @@ fn admit(
         let mut roster = server.roster();
         roster.starting.remove(&member.id());
         roster.restart.ready(Instant::now());
+        let took = started.elapsed();
+        let before = roster.start_time.unwrap_or(took);
+        roster.start_time = Some((before * 3 + took) / 4);
         (roster.down_since.take(), roster.replacing.take())
     };
     if let Some(since) = down_since {
