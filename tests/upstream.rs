@@ -21,6 +21,9 @@ fn far(address: impl Display, more: &str) -> String {
     format!("[servers.far]\nurl = \"http://{address}/mcp\"\n{more}")
 }
 
+/// One session at the upstream, and nobody who looks whether it lives.
+const ONLY: &str = "pool = { max_size = 1, health_check_interval = \"1h\" }\n";
+
 /// A daemon with chaosworkers, and where they write what they did.
 fn upstream() -> (Daemon, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
@@ -146,7 +149,7 @@ fn a_cancel_arrives_in_the_way_of_each_era() {
 fn a_session_outlives_the_upstream_it_is_for() {
     let (near, _) = upstream();
     let proxy = Proxy::start(near.address());
-    let daemon = Daemon::ready(&far(proxy.address(), ""));
+    let daemon = Daemon::ready(&far(proxy.address(), ONLY));
     let session = Session::open(&daemon);
     assert_eq!(session.text("echo", &json!({"text": "before"})), "before");
     let worker = daemon.server().workers[0].id;
@@ -249,11 +252,7 @@ fn a_call_that_may_be_made_twice_survives_a_broken_connection() {
     until("the call is in flight", || {
         (lines_with(&ledger, "slow") == 1).then_some(())
     });
-    proxy.set(Toxic::Reset);
-    until("old connections are gone", || {
-        (near.status().connections == 0).then_some(())
-    });
-    proxy.heal();
+    proxy.cut();
     let answer = call.join().unwrap();
     assert!(answer.get("result").is_some(), "{answer}");
     assert_eq!(lines_with(&ledger, "slow"), 2, "it was made again");
@@ -275,11 +274,14 @@ fn a_black_hole_opens_its_own_breaker_and_heals() {
         response(far()).get("result").map(|_| ())
     });
     proxy.set(Toxic::BlackHole);
-    let reasons: Vec<Value> = (0..8)
-        .map(|_| response(far())["error"]["data"]["reason"].clone())
-        .collect();
-    assert_eq!(reasons[0], "deadline_exceeded", "{reasons:?}");
-    assert_eq!(reasons[7], "breaker_open", "{reasons:?}");
+    let reason = || response(far())["error"]["data"]["reason"].clone();
+    // At once: after a moment the silent worker is out of service, and nothing is sent any more.
+    let reasons: Vec<Value> = thread::scope(|scope| {
+        let calls: Vec<_> = (0..8).map(|_| scope.spawn(reason)).collect();
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    assert!(reasons.contains(&json!("deadline_exceeded")), "{reasons:?}");
+    assert_eq!(reason(), "breaker_open");
     assert_eq!(other.text("echo", &json!({"text": "other"})), "other");
     proxy.heal();
     until("far is served again", || {
@@ -360,7 +362,7 @@ fn an_upstream_that_is_down_is_said_to_be_and_comes_back() {
 fn subscriptions_pass_through() {
     let (near, _) = upstream();
     let proxy = Proxy::start(near.address());
-    let daemon = Daemon::ready(&far(proxy.address(), "era = \"modern\"\n"));
+    let daemon = Daemon::ready(&far(proxy.address(), &format!("era = \"modern\"\n{ONLY}")));
     let filter = json!({"notifications": {"toolsListChanged": true}});
     let mut listen = modern(
         daemon.address(),
@@ -383,11 +385,7 @@ fn subscriptions_pass_through() {
     let news = listen.event().unwrap().json();
     assert_eq!(news["method"], "notifications/tools/list_changed", "{news}");
     // A break is not noticed by the client.
-    proxy.set(Toxic::Reset);
-    until("old connections are gone", || {
-        (near.status().connections == 0).then_some(())
-    });
-    proxy.heal();
+    proxy.cut();
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         // Until it is subscribed again the news is for nobody.

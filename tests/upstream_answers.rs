@@ -7,7 +7,9 @@ mod support;
 use std::fs;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -139,6 +141,29 @@ fn every_message_says_what_the_revision_wants() {
         1,
         "the session is closed at the end"
     );
+}
+
+#[test]
+fn nothing_overtakes_the_end_of_the_handshake() {
+    let (opened, early) = (AtomicBool::new(false), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&early);
+    let inner = legacy(|asked, wire| reply_json(wire, &result(asked, "ok")));
+    let script = Script::start(move |asked, wire| {
+        match asked.what().as_str() {
+            "initialize" => {}
+            "notifications/initialized" => {
+                // A slow server, which refuses everything until it has taken this.
+                thread::sleep(Duration::from_millis(300));
+                opened.store(true, Ordering::Relaxed);
+            }
+            _ if opened.load(Ordering::Relaxed) => {}
+            _ => drop(count.fetch_add(1, Ordering::Relaxed)),
+        }
+        inner(asked, wire)
+    });
+    let daemon = before(&script, "pool.max_size = 1\n");
+    assert_eq!(Session::open(&daemon).text("x", &json!({})), "ok");
+    assert_eq!(early.load(Ordering::Relaxed), 0, "{:?}", script.asked());
 }
 
 #[test]

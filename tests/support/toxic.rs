@@ -52,6 +52,8 @@ struct State {
     /// Counts the changes, so that limits count from the last one.
     change: u64,
     target: SocketAddr,
+    /// Connections made before the last cut are reset.
+    cuts: u64,
     stopping: bool,
 }
 
@@ -59,6 +61,10 @@ impl Shared {
     fn toxic(&self) -> (Toxic, u64, bool) {
         let state = self.state.lock().unwrap();
         (state.toxic, state.change, state.stopping)
+    }
+
+    fn cuts(&self) -> u64 {
+        self.state.lock().unwrap().cuts
     }
 
     /// Waits, but not over a change.
@@ -79,6 +85,7 @@ impl Proxy {
             toxic: Toxic::Healthy,
             change: 0,
             target,
+            cuts: 0,
             stopping: false,
         };
         let shared = Arc::new(Shared {
@@ -107,6 +114,11 @@ impl Proxy {
     /// Nothing is wrong any more.
     pub(crate) fn heal(&self) {
         self.set(Toxic::Healthy);
+    }
+
+    /// Resets the connections there are; new ones are not touched.
+    pub(crate) fn cut(&self) {
+        self.change(|state| state.cuts += 1);
     }
 
     /// New connections go elsewhere.
@@ -162,14 +174,17 @@ fn accept(shared: &Arc<Shared>, listener: TcpListener, address: SocketAddr) {
 }
 
 fn connect(shared: &Shared, client: &TcpStream) {
-    let target = shared.state.lock().unwrap().target;
+    let (target, born) = {
+        let state = shared.state.lock().unwrap();
+        (state.target, state.cuts)
+    };
     client.set_nonblocking(false).unwrap();
     let Ok(server) = TcpStream::connect_timeout(&target, Duration::from_secs(5)) else {
         return reset(client);
     };
     thread::scope(|scope| {
-        scope.spawn(|| copy(shared, client, &server, false));
-        copy(shared, &server, client, true);
+        scope.spawn(|| copy(shared, client, &server, false, born));
+        copy(shared, &server, client, true, born);
     });
 }
 
@@ -183,7 +198,7 @@ fn reset(stream: &TcpStream) {
 }
 
 /// Copies one direction until either side ends; `down` is that of the answers.
-fn copy(shared: &Shared, from: &TcpStream, to: &TcpStream, down: bool) {
+fn copy(shared: &Shared, from: &TcpStream, to: &TcpStream, down: bool, born: u64) {
     let (mut input, mut output) = (from, to);
     input.set_read_timeout(Some(LOOK)).unwrap();
     output
@@ -199,7 +214,7 @@ fn copy(shared: &Shared, from: &TcpStream, to: &TcpStream, down: bool) {
     };
     loop {
         let (toxic, _, stopping) = shared.toxic();
-        if stopping || toxic == Toxic::Reset {
+        if stopping || toxic == Toxic::Reset || shared.cuts() != born {
             return cut();
         }
         let mut piece = match input.read(&mut buffer) {
