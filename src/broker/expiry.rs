@@ -180,14 +180,12 @@ impl Server {
         if gone || member.calls().get(wire).is_none() {
             return Sentence::Acquitted;
         }
-        // Of an upstream nothing is gained by another session.
         // Calls at an upstream know nothing of each other, and its silence is the breaker's business.
         if member.worker.pid == 0 {
             return Sentence::Kept;
         }
-        let keeps_state = member.session().is_some()
-            || self.config().state == config::State::Shared
-            || member.worker.pid == 0;
+        let keeps_state =
+            member.session().is_some() || self.config().state == config::State::Shared;
         // An older call may be what keeps it busy, and that one's time is not over.
         let busy = member.calls().clients().any(|(other, _)| other < wire);
         match (alive, busy) {
