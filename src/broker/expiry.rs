@@ -134,7 +134,10 @@ impl Server {
             match sentence {
                 Sentence::Acquitted | Sentence::Kept => member.free(wire),
                 Sentence::Retired => {
-                    let reason = format!("did not answer {method} within {} s", after.as_secs());
+                    let reason = format!(
+                        "did not answer {method} within {:.1} s",
+                        after.as_secs_f64()
+                    );
                     server.replace(&member, &reason);
                     member.free(wire);
                 }
