@@ -134,7 +134,10 @@ impl Server {
             match sentence {
                 Sentence::Acquitted | Sentence::Kept => member.free(wire),
                 Sentence::Retired => {
-                    let reason = format!("did not answer {method} within {} s", after.as_secs());
+                    let reason = format!(
+                        "did not answer {method} within {:.1} s",
+                        after.as_secs_f64()
+                    );
                     // One is replaced at a time; another goes without a successor if it is not alone.
                     if !server.replace(&member, &reason) && server.is_served_without(&member) {
                         server.retire(member.id());

@@ -195,11 +195,10 @@ impl Lane {
     }
 
     /// Takes a worker out; its leases stay valid.
-    pub fn remove(&self, id: u64) -> bool {
-        let mut places = self.places();
-        let before = places.members.len();
-        places.members.retain(|m| m.id() != id);
-        places.members.len() < before
+    pub fn remove(self: &Arc<Self>, id: u64) {
+        self.places().remove(id);
+        // A tool that hung there may be let at another worker now.
+        self.serve_waiters();
     }
 
     /// The workers, oldest first.

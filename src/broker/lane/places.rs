@@ -107,6 +107,12 @@ impl Places {
         self.bulkhead.left(seat.tool, member.id(), answered, now);
     }
 
+    /// Takes a worker out; what it still has is nobody else's matter.
+    pub(super) fn remove(&mut self, id: u64) {
+        self.members.retain(|m| m.id() != id);
+        self.bulkhead.gone(id);
+    }
+
     pub(super) fn waiting(&self) -> usize {
         let parked = self.parked.values().flatten();
         self.queue.len() + parked.filter(|w| !w.grant.is_closed()).count()
