@@ -31,12 +31,11 @@ fn what(rung: Rung, passes_nothing: bool) -> &'static str {
             "the next workers start without the variables of env_pass, in new directories"
         }
         (Rung::Clean, true) => {
-            "the next workers start in new directories; env_pass is empty, so their environment is \
-             clean already"
+            "the next workers start in new directories; env_pass is empty, nothing can be left out"
         }
         (Rung::Whole, _) => "what is left of its workers is ended, and it is started anew",
         (Rung::Degraded, _) => {
-            "it is tried every 30 s, and within a second when a call arrives, until it works"
+            "it is tried less and less often, up to every 30 s, and at once when a call arrives"
         }
     }
 }
