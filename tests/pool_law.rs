@@ -195,6 +195,32 @@ fn a_tool_that_hangs_does_not_take_every_worker() {
 }
 
 #[test]
+fn calls_of_a_tool_that_hangs_wait_within_the_bounds_of_the_queue() {
+    let daemon = Daemon::ready(&format!(
+        "[servers.a]\n{}concurrency = 1\nqueue_size = 8\n\
+         pool = {{ min_size = 4, max_size = 4, acquire_timeout = \"60s\" }}\n",
+        chaos(&[])
+    ));
+    daemon.until("all are ready", |s| s.ready == 4);
+    let session = Session::open(&daemon);
+    let hanging: Vec<_> = (0..30)
+        .map(|n| session.start(&json!(n), "slow", &json!({"ms": 2_000})))
+        .collect();
+    let full = daemon.until("the others are refused", |s| {
+        s.in_flight + s.queued < 30 && s.counters.refusals["overloaded"] >= 20
+    });
+    // A quarter of the queue is kept for other tools, as of the workers.
+    assert_eq!((full.in_flight, full.queued), (3, 6), "{full:#?}");
+    thread::scope(|scope| {
+        let others: Vec<_> = (0..3).map(|_| scope.spawn(|| echo(&session))).collect();
+        others.into_iter().for_each(|other| other.join().unwrap());
+    });
+    let answers = hanging.into_iter().map(mcp::response);
+    let served = answers.filter(|answer| answer.get("result").is_some());
+    assert_eq!(served.count(), 9);
+}
+
+#[test]
 fn the_worker_of_a_session_is_all_its_own() {
     let daemon = Daemon::ready(&format!(
         "[servers.a]\n{}state = \"session\"\nconcurrency = 4\npool = {{ min_size = 1, max_size = 2 }}\n",
