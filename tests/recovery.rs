@@ -101,11 +101,21 @@ fn assert_told(answer: &Value, parts: &[&str]) {
     }
 }
 
+/// The call had its own try: it was over before the next one by the pace was due.
+fn assert_before_its_time(before: &ServerStatus, start: Instant) {
+    let due = before.last_failure.as_ref().unwrap().retry_in_ms.unwrap();
+    assert!(
+        start.elapsed() < Duration::from_millis(due),
+        "no try for the call"
+    );
+}
+
 /// After the repair: the next call is served, by the first start there is from now on.
 fn assert_back_by_a_call(daemon: &Daemon, before: &ServerStatus) -> Session {
     let start = Instant::now();
     let session = Session::open(daemon);
     assert_eq!(session.text("echo", &json!({"text": "x"})), "x");
+    assert_before_its_time(before, start);
     println!("served {} ms after the repair", start.elapsed().as_millis());
     let after = daemon.server();
     assert_eq!(
@@ -179,7 +189,8 @@ fn a_crash_loop_has_no_spin_and_no_end_and_is_over_when_it_is_repaired() {
         "is not repaired yet",
     ];
     for call in 1..=2 {
-        let before = until_it_rests(&daemon).counters.starts;
+        let before = until_it_rests(&daemon);
+        let start = Instant::now();
         match call {
             1 => assert_told(&hello(&daemon), &told),
             _ => {
@@ -187,8 +198,9 @@ fn a_crash_loop_has_no_spin_and_no_end_and_is_over_when_it_is_repaired() {
                 assert_told(&answer.json(), &told);
             }
         }
+        assert_before_its_time(&before, start);
         let after = until_it_rests(&daemon).counters.starts;
-        assert_eq!(after, before + 1);
+        assert_eq!(after, before.counters.starts + 1);
     }
 
     let before = until_it_rests(&daemon);
