@@ -1,8 +1,6 @@
 //! The pool when it is under pressure: nobody who could serve is taken away too early, waiters do
 //! not start a worker each, and one tool that hangs does not take every worker.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use std::collections::BTreeSet;

@@ -73,10 +73,14 @@ fn rungs(daemon: &Daemon) -> Vec<u32> {
 /// Waits until nobody starts, the last failure is a second old and the pace allows the next try in
 /// a while only.
 fn until_it_rests(daemon: &Daemon) -> ServerStatus {
+    let mut deaths = (0, Instant::now());
     daemon.until("the next try is a while away", |s| {
-        let failure = s.last_failure.as_ref().filter(|f| f.seconds_ago >= 1);
-        let next = failure.and_then(|f| f.retry_in_ms);
-        s.starting == 0 && next.is_some_and(|ms| ms > 1_200)
+        if deaths.0 != s.counters.deaths {
+            deaths = (s.counters.deaths, Instant::now());
+        }
+        let next = s.last_failure.as_ref().and_then(|f| f.retry_in_ms);
+        let is_old = deaths.1.elapsed() > Duration::from_secs(1);
+        s.starting == 0 && is_old && next.is_some_and(|ms| ms > 1_200)
     })
 }
 
