@@ -96,11 +96,20 @@ pub struct Member {
     condemned: AtomicBool,
     blamed: AtomicBool,
     alone: AtomicBool,
+    suspect: AtomicBool,
+    /// Started without the variables of `env_pass`.
+    bare: bool,
     pub(super) junk: Mutex<super::route::Junk>,
 }
 
 impl Member {
-    pub(super) fn new(worker: Arc<Worker>, server: &Arc<Server>, now: Instant) -> Arc<Self> {
+    /// `bare`: without the variables of `env_pass`.
+    pub(super) fn new(
+        worker: Arc<Worker>,
+        server: &Arc<Server>,
+        bare: bool,
+        now: Instant,
+    ) -> Arc<Self> {
         Arc::new(Self {
             worker,
             server: Arc::downgrade(server),
@@ -120,6 +129,8 @@ impl Member {
             condemned: AtomicBool::new(false),
             blamed: AtomicBool::new(false),
             alone: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+            bare,
             junk: Mutex::default(),
         })
     }
@@ -204,6 +215,25 @@ impl Member {
         if self.blamed.load(Ordering::Relaxed) {
             self.blamed.store(false, Ordering::Relaxed);
         }
+        if self.is_suspect() {
+            self.suspect.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it runs without the variables of `env_pass`.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.bare
+    }
+
+    /// It gave no sign of life while idle, but stays until there is another one.
+    pub(super) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so and it has answered no client since.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
 
     /// Whether one call has it for itself. Changed under the lane's lock only.

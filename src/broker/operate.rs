@@ -161,7 +161,8 @@ impl Server {
             Ok(())
         } else {
             Err(Impossible(format!(
-                "server {} is replacing another worker just now; try again when that is done",
+                "server {} is replacing another worker just now, or its starts fail; try again when \
+                 that is over",
                 self.name()
             )))
         }

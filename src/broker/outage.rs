@@ -4,17 +4,24 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::ladder;
 use super::server::{LastFailure, Server};
 use super::stats::bump;
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
 use crate::policy::refusal::Refusal;
 
+/// Said, after what happened, when restarts will not help.
+pub(super) const BROKEN: &str =
+    "; the installation looks broken: every start failed within a second";
+
 /// How a worker failed, in words that follow "the worker".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It never did any good: starting another at once would be no better.
     Start(String),
+    /// The same: it answered, but refused to be opened in its era.
+    Refused(String),
     /// It died after it had served.
     Death(String),
 }
@@ -24,12 +31,19 @@ pub(super) fn pace(server: &Arc<Server>, fault: &Fault) {
     bump(&server.stats().deaths);
     let now = Instant::now();
     let serving = server.is_serving();
-    let mut roster = server.roster();
-    match fault {
-        Fault::Start(_) => {
-            roster.restart.failed(now, serving, jitter());
-        }
-        Fault::Death(_) => roster.restart.died(now),
+    let (reached, failures) = {
+        let mut roster = server.roster();
+        let reached = match fault {
+            Fault::Start(_) | Fault::Refused(_) => roster.restart.failed(now, serving, jitter()),
+            Fault::Death(_) => {
+                roster.restart.died(now);
+                None
+            }
+        };
+        (reached, roster.restart.failures(now))
+    };
+    if let Some(rung) = reached {
+        ladder::climb(server, rung, failures, matches!(fault, Fault::Refused(_)));
     }
 }
 
@@ -38,7 +52,7 @@ pub(super) fn pace(server: &Arc<Server>, fault: &Fault) {
 pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
     let now = Instant::now();
     let (what, early) = match fault {
-        Fault::Start(what) => (what, true),
+        Fault::Start(what) | Fault::Refused(what) => (what, true),
         Fault::Death(what) => (what, false),
     };
     let serving = server.is_serving();
@@ -77,14 +91,10 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
     } else {
         format!("; its last words: {}", stderr.join(" | "))
     };
-    let broken = if broken {
-        ", each at once: its installation looks broken"
-    } else {
-        ""
-    };
+    let broken = if broken { BROKEN } else { "" };
     let refusal = Refusal::overloaded(
         format!(
-            "server {} has no worker: the last one {what} ({in_a_row} failures in a row{broken}){said}",
+            "server {} has no worker: the last one {what} ({in_a_row} failures in a row){broken}{said}",
             server.name()
         ),
         retry,

@@ -74,12 +74,40 @@ pub(super) struct Roster {
     pub restart: Restart,
     pub last_failure: Option<LastFailure>,
     /// The worker being replaced, until its successor is ready.
-    pub replacing: Option<u64>,
+    pub replacing: Option<Replacement>,
+    /// What a start takes, lately.
+    pub start_time: Option<Duration>,
     /// Since when each era has had more workers than needed.
     pub surplus_since: HashMap<Era, Instant>,
     pub down_since: Option<Instant>,
-    /// What a start takes, averaged over the last few.
-    pub start_time: Option<Duration>,
+}
+
+/// A worker that ends once its successor is ready, both by number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Replacement {
+    pub old: u64,
+    pub successor: u64,
+}
+
+impl Roster {
+    /// A worker has ended, or was never started: a replacement it was part of is off.
+    pub(super) fn gone(&mut self, id: u64) {
+        self.starting.remove(&id);
+        let part = |r: &Replacement| r.old == id || r.successor == id;
+        if self.replacing.as_ref().is_some_and(part) {
+            self.replacing = None;
+        }
+    }
+
+    /// A worker is ready. Returns the one that it replaces, if any.
+    pub(super) fn ready(&mut self, id: u64, took: Duration, now: Instant) -> Option<u64> {
+        self.starting.remove(&id);
+        self.restart.ready(now);
+        self.start_time = Some(self.start_time.map_or(took, |mean| (mean * 3 + took) / 4));
+        let replacement = self.replacing.filter(|r| r.successor == id)?;
+        self.replacing = None;
+        Some(replacement.old)
+    }
 }
 
 /// The last failure, for the views.
@@ -159,9 +187,9 @@ impl Server {
                 restart,
                 last_failure: None,
                 replacing: None,
+                start_time: None,
                 surplus_since: HashMap::new(),
                 down_since: None,
-                start_time: None,
             }),
             pressure,
             config,

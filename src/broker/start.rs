@@ -20,6 +20,7 @@ use crate::config::Program;
 use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
+use crate::policy::restart::Rung;
 use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
 use crate::worker::command::{LaunchSpec, environment};
 use crate::worker::life::Life;
@@ -48,7 +49,7 @@ pub(super) async fn run(server: Arc<Server>, id: u64, opening: Opening) {
             outage::report(&server, fault, Vec::new());
         }
     }
-    server.roster().starting.remove(&id);
+    server.roster().gone(id);
     server.pressure().notify_one();
 }
 
@@ -60,7 +61,7 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
         stop_grace: config.stop_grace,
     };
     bump(&server.stats().starts);
-    let (worker, life) = match &config.program {
+    let (worker, life, bare) = match &config.program {
         Program::Command(argv) => {
             let argv = argv.iter().map(OsString::from).collect();
             launch_process(server, id, argv, bounds)?
@@ -72,31 +73,35 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
         Program::Upstream(settings) => {
             let rules = Arc::clone(server.tool_headers());
             let (worker, life) = upstream::start(id, settings, rules, bounds)?;
-            (worker, Life::Upstream(Box::new(life)))
+            (worker, Life::Upstream(Box::new(life)), false)
         }
     };
-    let member = Member::new(worker, server, Instant::now());
+    let member = Member::new(worker, server, bare, Instant::now());
     server.roster().members.insert(id, Arc::clone(&member));
     Ok((member, life))
 }
 
+/// Starts a process. Also tells whether it lacks variables that it has on other rungs of the ladder.
 fn launch_process(
     server: &Arc<Server>,
     id: u64,
     program: Vec<OsString>,
     bounds: Bounds,
-) -> Result<(Arc<Worker>, Life), String> {
+) -> Result<(Arc<Worker>, Life, bool), String> {
     let config = server.config();
     let shared = server.shared();
     let name = format!("{}-{id}", server.name());
     let scratch = Scratch::create(&shared.scratch_root, &name)
         .map_err(|e| format!("no scratch directory could be made for it: {e}"))?;
     let own: &BTreeMap<String, String> = &config.env;
+    let clean = server.roster().restart.rung(Instant::now()) == Rung::Clean;
+    let pass: &[String] = if clean { &[] } else { &config.env_pass };
+    let bare = clean && !config.env_pass.is_empty();
     let spec = LaunchSpec {
         server: server.name().to_owned(),
         launcher: shared.launcher.clone(),
         program,
-        env: environment(std::env::vars_os(), &config.env_pass, own, scratch.path()),
+        env: environment(std::env::vars_os(), pass, own, scratch.path()),
         cwd: config.cwd.clone(),
         scratch: scratch.path().to_owned(),
         open_files: config.limits.open_files,
@@ -105,7 +110,7 @@ fn launch_process(
     };
     let (worker, life) =
         actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
-    Ok((worker, Life::Process(Box::new(life))))
+    Ok((worker, Life::Process(Box::new(life)), bare))
 }
 
 async fn live(
@@ -181,12 +186,8 @@ fn admit(
     });
     let (down_since, replaced) = {
         let mut roster = server.roster();
-        roster.starting.remove(&member.id());
-        roster.restart.ready(Instant::now());
-        let took = started.elapsed();
-        let before = roster.start_time.unwrap_or(took);
-        roster.start_time = Some((before * 3 + took) / 4);
-        (roster.down_since.take(), roster.replacing.take())
+        let replaced = roster.ready(member.id(), started.elapsed(), Instant::now());
+        (roster.down_since.take(), replaced)
     };
     if let Some(since) = down_since {
         emit(&Event::ServerUp {
@@ -247,6 +248,7 @@ fn release(
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     let fault = match &refused {
         _ if era_refused => None,
+        Some(Failed::Refused(what)) => Some(Fault::Refused(what.clone())),
         Some(failure) => Some(Fault::Start(failure.what().to_owned())),
         None if end.asked => None,
         None if was == Phase::Starting => {
@@ -257,13 +259,7 @@ fn release(
         }
         None => Some(Fault::Start(end.what.clone())),
     };
-    {
-        let mut roster = server.roster();
-        roster.starting.remove(&member.id());
-        if roster.replacing == Some(member.id()) {
-            roster.replacing = None;
-        }
-    }
+    server.roster().gone(member.id());
     if let Some(fault) = &fault {
         outage::pace(server, fault);
     }
@@ -303,21 +299,6 @@ impl Server {
         if let Some(lane) = member.session().as_ref().and_then(|s| s.own_lane()) {
             lane.remove(member.id());
         }
-    }
-
-    /// Takes a worker out of service once its calls are done.
-    pub(super) fn retire(&self, id: u64) {
-        let Some(member) = self.roster().members.get(&id).cloned() else {
-            return;
-        };
-        member.enter(Phase::Draining);
-        self.leave_lanes(&member);
-        tokio::spawn(async move {
-            while member.leases() > 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            member.worker.stop();
-        });
     }
 
     /// Takes what a `tools/list` result says of the tools.

@@ -1,6 +1,9 @@
 //! One server as the views see it: numbers and the last failure, read from short locks.
 
-use super::member::Phase;
+use std::sync::Arc;
+
+use super::member::{Member, Phase};
+use super::outage::BROKEN;
 use super::server::Server;
 use super::snapshot::{BreakerStatus, Failure, Health, Quarantined, ServerStatus};
 use crate::mcp::era::Era;
@@ -14,7 +17,7 @@ impl Server {
     #[must_use]
     pub fn status(&self) -> ServerStatus {
         let now = Instant::now();
-        let (members, starting, failure, in_a_row, wait, reason_down) = {
+        let (members, starting, failure, in_a_row, wait, reason_down, broken) = {
             let roster = self.roster();
             let living = roster.members.values().filter(|m| m.phase() != Phase::Gone);
             let members: Vec<_> = living.cloned().collect();
@@ -25,6 +28,7 @@ impl Server {
                 roster.restart.failures(now),
                 roster.restart.wait(now, false),
                 roster.down_since,
+                roster.restart.looks_broken(),
             )
         };
         let workers: Vec<_> = members.iter().map(|m| m.status()).collect();
@@ -35,10 +39,12 @@ impl Server {
                 .count()
         };
         let ready = in_state(&["ready", "busy"]);
+        let is_bare = |m: &&Arc<Member>| m.is_bare() && m.phase() == Phase::Ready;
+        let bare = members.iter().filter(is_bare).count();
         let health = match (ready, in_a_row) {
             (0, 0) if reason_down.is_none() => Health::Starting,
             (0, _) => Health::Down,
-            (_, 0) => Health::Ok,
+            (_, 0) if bare == 0 => Health::Ok,
             (_, _) => Health::Degraded,
         };
         let last_failure = failure.map(|f| Failure {
@@ -52,9 +58,22 @@ impl Server {
         let reason = match health {
             Health::Ok => None,
             Health::Starting => Some("no worker is ready yet".to_owned()),
-            Health::Degraded | Health::Down => last_failure
-                .as_ref()
-                .map(|f| format!("the last worker {} ({} in a row)", f.what, f.in_a_row)),
+            Health::Degraded | Health::Down => {
+                let failed = last_failure
+                    .as_ref()
+                    .filter(|f| f.in_a_row > 0 || ready == 0);
+                let broken = if broken { BROKEN } else { "" };
+                let failed = failed.map(|f| {
+                    format!(
+                        "the last worker {} ({} in a row){broken}",
+                        f.what, f.in_a_row
+                    )
+                });
+                let bare = (bare > 0)
+                    .then(|| format!("{bare} workers run without the variables of env_pass"));
+                let reasons: Vec<String> = failed.into_iter().chain(bare).collect();
+                Some(reasons.join("; "))
+            }
         };
         let lanes = [Era::Legacy, Era::Modern].map(|era| self.lane(era).view());
         let separate = !self.standing().borrow().mixed;

@@ -1,16 +1,15 @@
-//! The actor of one server: keeps its pool as the pool law says, paces restarts, recycles by age
-//! and calls, looks after idle workers. It is woken by events; its interval is only a net.
+//! The actor of one server: keeps its pool as the pool law says and paces restarts; replacing those
+//! that are there is `replace`'s. It is woken by events; its interval is only a net.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::handshake::{self, Opening};
+use super::handshake::Opening;
 use super::member::{Locked, Member, Phase};
 use super::memory;
 use super::server::Server;
 use super::start;
-use super::stats::bump;
 use crate::config;
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
@@ -189,7 +188,8 @@ impl Server {
     }
 
     fn view(&self, era: Era) -> View {
-        let lane = self.lane(era).look(self.stats().median());
+        let service_time = self.stats().median();
+        let lane = self.lane(era).look(service_time);
         let roster = self.roster();
         let of_era = |m: &Arc<Member>| match era {
             Era::Legacy => m.locked() != Locked::Modern,
@@ -210,12 +210,12 @@ impl Server {
             starting: roster.starting.values().filter(|o| opened_for(o)).count(),
             in_flight: lane.in_flight,
             waiting: lane.waiting,
-            service_time: self.stats().median(),
+            service_time,
             start_time: roster.start_time,
         }
     }
 
-    fn law(&self, era: Era) -> Law {
+    pub(super) fn law(&self, era: Era) -> Law {
         let pool = &self.config().pool;
         // The era that most clients start with is kept warm; the other when it is asked for.
         let main = match era {
@@ -329,12 +329,8 @@ impl Server {
                 return wait;
             }
             // After a failure one at a time: a broken server must not cost more than it has to.
-            let room = cap - roster.starting.len();
-            let count = if roster.restart.is_failing() {
-                count.min(1)
-            } else {
-                count
-            };
+            let most = if roster.restart.is_failing() { 1 } else { cap };
+            let room = most.saturating_sub(roster.starting.len());
             for _ in 0..count.min(room) {
                 roster.restart.started(now);
                 let id = self.number_worker();
@@ -374,91 +370,5 @@ impl Server {
         }
         // Its end wakes the actor, for the next one.
         self.net()
-    }
-
-    /// Replaces a worker that is old or has served enough, one at a time and its successor first.
-    /// Never under state that somebody still needs.
-    fn recycle(self: &Arc<Self>) {
-        let pool = &self.config().pool;
-        if pool.max_age.is_none() && pool.max_calls.is_none() {
-            return;
-        }
-        if self.config().state == config::State::Shared {
-            return;
-        }
-        let now = Instant::now();
-        if self.roster().replacing.is_some() || !self.roster().starting.is_empty() {
-            return;
-        }
-        for era in [Era::Legacy, Era::Modern] {
-            for member in self.lane(era).members() {
-                let old = pool.max_age.is_some_and(|max| member.age() > max);
-                let used = pool.max_calls.is_some_and(|max| member.served() >= max);
-                if !(old || used) || member.is_pinned(now) {
-                    continue;
-                }
-                let reason = if used {
-                    format!("has served {} calls", member.served())
-                } else {
-                    format!("is {} s old", member.age().as_secs())
-                };
-                self.replace(&member, &reason);
-                return;
-            }
-        }
-    }
-
-    /// Starts the successor of a worker, which ends once that one is ready and its calls are done.
-    /// One at a time; false if another is being replaced just now.
-    pub(super) fn replace(self: &Arc<Self>, member: &Arc<Member>, reason: &str) -> bool {
-        {
-            let mut roster = self.roster();
-            if roster.replacing.is_some() {
-                return false;
-            }
-            roster.replacing = Some(member.id());
-        }
-        emit(&Event::WorkerRecycled {
-            server: self.name().to_owned(),
-            worker: member.id(),
-            reason: reason.to_owned(),
-        });
-        bump(&self.stats().recycled);
-        let opening = match member.locked() {
-            Locked::Modern => Opening::Modern,
-            Locked::Mixed => Opening::Mixed,
-            Locked::Legacy => Opening::Legacy,
-            Locked::Fresh => Opening::Fresh,
-        };
-        self.start(1, opening, true, usize::MAX);
-        true
-    }
-
-    /// Asks idle workers for a sign of life. A busy one is never asked: its calls will tell.
-    fn check_idle(self: &Arc<Self>) {
-        let members: Vec<Arc<Member>> = self.roster().members.values().cloned().collect();
-        for member in members {
-            if member.phase() != Phase::Ready
-                || member.leases() > 0
-                || member.locked() == Locked::Fresh
-            {
-                continue;
-            }
-            let server = Arc::clone(self);
-            tokio::spawn(async move {
-                let patience = server.config().start_timeout;
-                let answer = handshake::is_alive(&member, patience).await;
-                if let Err(what) = answer {
-                    if member.leases() == 0 && !member.worker.is_stopping() {
-                        log::warn!(
-                            "server {}: worker {} was asked for a sign of life, {what}; it is replaced",
-                            server.name(),
-                            member.id()
-                        );
-                        member.worker.kill();
-                    }
-                }
-            });
-        }
     }
 }

@@ -121,14 +121,12 @@ pub fn decide(view: View, law: Law, others: usize) -> Verdict {
 fn wanted_for_calls(view: View, law: Law) -> usize {
     let concurrency = law.concurrency.max(1);
     let spare = concurrency * law.spares;
-    match (view.service_time, view.start_time) {
-        (Some(service), Some(start)) => {
-            let more = for_waiters(view, law, service, start);
-            (view.in_flight + spare).div_ceil(concurrency) + more
-        }
-        // As long as nothing is known, each that waits is worth a place.
-        _ => (view.in_flight + view.waiting + spare).div_ceil(concurrency),
-    }
+    let more = match (view.service_time, view.start_time) {
+        (Some(service), Some(start)) => for_waiters(view, law, service, start),
+        // As long as nothing is known there is one spare after the other, not a burst of starts.
+        _ => 0,
+    };
+    (view.in_flight + spare).div_ceil(concurrency) + more
 }
 
 /// How to replace workers that are due for it.
@@ -216,12 +214,20 @@ mod tests {
             waiting: 42,
             ..View::default()
         };
-        assert_eq!(decide(view, law, 0), Verdict::Start(7));
+        // Before anything is known: one spare, then the next.
+        assert_eq!(decide(view, law, 0), Verdict::Start(1));
         let view = View {
-            starting: 7,
+            starting: 1,
             ..view
         };
         assert_eq!(decide(view, law, 0), Verdict::Keep);
+        // 42 calls of a second would take 5 s at 8 places: two more starts of 2 s are worth it.
+        let view = View {
+            service_time: Some(Duration::from_secs(1)),
+            start_time: Some(Duration::from_secs(2)),
+            ..view
+        };
+        assert_eq!(decide(view, law, 0), Verdict::Start(2));
     }
 
     #[test]

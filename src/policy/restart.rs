@@ -22,12 +22,26 @@ const QUICK: Duration = Duration::from_secs(1);
 pub enum Rung {
     /// Another worker.
     Restart,
-    /// The same with a clean environment and a scratch directory of its own.
+    /// The same with a clean environment and a scratch directory of its own. On this rung only: had
+    /// it helped, no higher one would have been reached, and the environment may be needed.
     Clean,
     /// All workers of the server anew.
     Whole,
     /// The server is degraded: a try now and then, and one when a call arrives.
     Degraded,
+}
+
+impl Rung {
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        match self {
+            Self::Restart => 1,
+            Self::Clean => 2,
+            Self::Whole => 3,
+            Self::Degraded => 4,
+        }
+    }
 }
 
 /// Pace of starts of one server, and how far up the ladder it is.

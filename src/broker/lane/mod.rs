@@ -349,9 +349,9 @@ impl Lane {
 
     /// Refuses those of one class who wait.
     pub fn shed(&self, class: Class, refusal: &Refusal) {
-        let shed = self.places().queue.shed_class(class);
-        for entry in shed {
-            tell(entry.item, refusal);
+        let shed = self.places().shed_class(class);
+        for waiter in shed {
+            tell(waiter, refusal);
         }
     }
 
@@ -410,6 +410,7 @@ impl Lane {
                     Cause::Gone => {}
                     Cause::Expired => tell(waiter, &late()),
                     Cause::Standing => tell(waiter, &standing(retry_after)),
+                    Cause::NoRoom => tell(waiter, &full(retry_after)),
                 }
             }
             let Some((waiter, lease)) = served else {

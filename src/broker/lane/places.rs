@@ -2,7 +2,7 @@
 //! telling the callers, outside the lock, is the lane's business.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -12,8 +12,9 @@ use tokio::sync::oneshot;
 use super::{LaneBounds, LaneView, Lease};
 use crate::broker::member::Member;
 use crate::policy::bulkhead::Bulkhead;
+use crate::policy::class::Class;
 use crate::policy::codel::Pace;
-use crate::policy::fair_queue::{Bounds, Cause, FairQueue, Fate};
+use crate::policy::fair_queue::{Bounds, Cause, Entry, FairQueue, Fate, Pushed};
 use crate::policy::refusal::Refusal;
 
 /// What kind of place it is.
@@ -34,12 +35,19 @@ pub(super) struct Waiter {
     pub(super) grant: oneshot::Sender<Result<Lease, Refusal>>,
 }
 
+/// One part in so many of the queue's room is kept for tools that come back.
+const KEPT: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct Places {
     pub(super) members: Vec<Arc<Member>>,
     pub(super) queue: FairQueue<Waiter>,
     /// Those whose tool is at as many workers as it may be, by tool: they hold up nobody else.
-    parked: BTreeMap<u64, VecDeque<Waiter>>,
+    parked: BTreeMap<u64, FairQueue<Waiter>>,
+    /// What may wait in all.
+    room: Bounds,
+    /// What all of these may hold; the rest of the queue's room is for other tools.
+    parking: Bounds,
     bulkhead: Bulkhead,
     pub(super) in_flight: usize,
     /// Calls in flight when the server's actor looked last.
@@ -65,6 +73,12 @@ impl Places {
             members: Vec::new(),
             queue: FairQueue::new(room, Pace::scaled(None, bounds.acquire_timeout)),
             parked: BTreeMap::new(),
+            room,
+            parking: Bounds {
+                count: room.count - room.count / KEPT,
+                bytes: room.bytes - room.bytes / KEPT,
+                ..room
+            },
             bulkhead: Bulkhead::default(),
             in_flight: 0,
             seen: 0,
@@ -73,18 +87,7 @@ impl Places {
 
     /// The worker with the fewest calls that has a place of this kind, of `limit` each.
     pub(super) fn choose(&self, seat: Seat, limit: usize, now: Instant) -> Option<Arc<Member>> {
-        let limit = if seat.alone { 1 } else { limit };
-        let least = self.members.iter().min_by_key(|m| load(m))?;
-        if load(least) >= limit {
-            return None;
-        }
-        let workers = self.members.len();
-        let admits = |m: &Member| self.bulkhead.admits(seat.tool, m.id(), workers, now);
-        if admits(least) {
-            return Some(Arc::clone(least));
-        }
-        let admitted = self.members.iter().filter(|m| load(m) < limit && admits(m));
-        admitted.min_by_key(|m| load(m)).map(Arc::clone)
+        choose(&self.members, &self.bulkhead, seat, limit, now)
     }
 
     /// Takes a place at `member`.
@@ -114,8 +117,7 @@ impl Places {
     }
 
     pub(super) fn waiting(&self) -> usize {
-        let parked = self.parked.values().flatten();
-        self.queue.len() + parked.filter(|w| !w.grant.is_closed()).count()
+        self.queue.len() + self.parked.values().map(FairQueue::len).sum::<usize>()
     }
 
     pub(super) fn nobody_waits(&self) -> bool {
@@ -130,7 +132,7 @@ impl Places {
         now: Instant,
         shed: &mut Vec<(Waiter, Cause)>,
     ) -> Turn {
-        if let Some(turn) = self.unpark(limit, now) {
+        if let Some(turn) = self.unpark(limit, now, shed) {
             return turn;
         }
         loop {
@@ -157,37 +159,96 @@ impl Places {
             let (Some((entry, _)), Some(most)) = (popped.next, chosen.get()) else {
                 return Turn::Nobody;
             };
-            let waiter = entry.item;
-            match self.choose(waiter.seat, most, now) {
-                Some(member) => return Turn::Serve(waiter, member),
-                // Its tool is everywhere it may be: it waits aside.
-                None => self
-                    .parked
-                    .entry(waiter.seat.tool)
-                    .or_default()
-                    .push_back(waiter),
+            match self.choose(entry.item.seat, most, now) {
+                Some(member) => return Turn::Serve(entry.item, member),
+                None => self.park(entry, now, shed),
             }
         }
     }
 
-    fn unpark(&mut self, limit: usize, now: Instant) -> Option<Turn> {
-        for queue in self.parked.values_mut() {
-            queue.retain(|w| !w.grant.is_closed());
+    /// Its tool is everywhere it may be: it waits aside, with the others of its tool, as fairly and
+    /// within bounds.
+    fn park(&mut self, entry: Entry<Waiter>, now: Instant, shed: &mut Vec<(Waiter, Cause)>) {
+        let tool = entry.item.seat.tool;
+        let others = self.parked.iter().filter(|(other, _)| **other != tool);
+        let (count, bytes) = others.fold((0, 0), |(count, bytes), (_, queue)| {
+            (count + queue.len(), bytes + queue.bytes())
+        });
+        let room = Bounds {
+            count: self.parking.count.saturating_sub(count),
+            bytes: self.parking.bytes.saturating_sub(bytes),
+            ..self.parking
+        };
+        let pace = self.queue.pace();
+        let aside = self.parked.entry(tool);
+        let aside = aside.or_insert_with(|| FairQueue::new(room, pace));
+        aside.set_bounds(room);
+        match aside.push(now, entry) {
+            Pushed::Queued(_) => {}
+            Pushed::Displaced { victims, .. } => {
+                shed.extend(victims.into_iter().map(|v| (v.item, Cause::NoRoom)));
+            }
+            Pushed::Refused { entry, .. } => shed.push((entry.item, Cause::NoRoom)),
         }
-        self.parked.retain(|_, queue| !queue.is_empty());
-        let (tool, member) = self.parked.iter().find_map(|(tool, queue)| {
-            let first = queue.front()?;
-            Some((*tool, self.choose(first.seat, limit, now)?))
-        })?;
-        let waiter = self.parked.get_mut(&tool)?.pop_front()?;
-        Some(Turn::Serve(waiter, member))
+        self.count_aside();
+    }
+
+    fn unpark(
+        &mut self,
+        limit: usize,
+        now: Instant,
+        shed: &mut Vec<(Waiter, Cause)>,
+    ) -> Option<Turn> {
+        let mut turn = None;
+        for aside in self.parked.values_mut() {
+            aside.retain(|waiter| !waiter.grant.is_closed());
+            let chosen = Cell::new(None);
+            let fate = |waiter: &Waiter| {
+                let found = choose(&self.members, &self.bulkhead, waiter.seat, limit, now);
+                let fate = found.as_ref().map_or(Fate::Wait, |_| Fate::Serve);
+                chosen.set(found);
+                fate
+            };
+            let popped = aside.pop(now, fate);
+            let gone = popped.shed.into_iter();
+            shed.extend(gone.map(|(entry, cause)| (entry.item, cause)));
+            if let (Some((entry, _)), Some(member)) = (popped.next, chosen.take()) {
+                turn = Some(Turn::Serve(entry.item, member));
+                break;
+            }
+        }
+        self.parked.retain(|_, aside| !aside.is_empty());
+        self.count_aside();
+        turn
+    }
+
+    /// Those aside need the same room.
+    fn count_aside(&mut self) {
+        let aside = self.parked.values();
+        let (count, bytes) = aside.fold((0, 0), |(count, bytes), queue| {
+            (count + queue.len(), bytes + queue.bytes())
+        });
+        self.queue.set_bounds(Bounds {
+            count: self.room.count.saturating_sub(count),
+            bytes: self.room.bytes.saturating_sub(bytes),
+            ..self.room
+        });
+    }
+
+    /// Takes out everybody of one class who waits.
+    pub(super) fn shed_class(&mut self, class: Class) -> Vec<Waiter> {
+        let queues = self.parked.values_mut().chain([&mut self.queue]);
+        let entries = queues.flat_map(|queue| queue.shed_class(class));
+        entries.map(|entry| entry.item).collect()
     }
 
     /// Takes out everybody who waits.
     pub(super) fn drain(&mut self) -> Vec<Waiter> {
-        let parked = std::mem::take(&mut self.parked).into_values().flatten();
-        let mut all: Vec<Waiter> = parked.collect();
-        all.extend(self.queue.drain().into_iter().map(|entry| entry.item));
+        let queues = self.parked.values_mut().chain([&mut self.queue]);
+        let entries = queues.flat_map(FairQueue::drain);
+        let all = entries.map(|entry| entry.item).collect();
+        self.parked.clear();
+        self.count_aside();
         all
     }
 
@@ -199,6 +260,26 @@ impl Places {
             waiting: self.waiting(),
         }
     }
+}
+
+fn choose(
+    members: &[Arc<Member>],
+    bulkhead: &Bulkhead,
+    seat: Seat,
+    limit: usize,
+    now: Instant,
+) -> Option<Arc<Member>> {
+    let limit = if seat.alone { 1 } else { limit };
+    let least = members.iter().min_by_key(|m| load(m))?;
+    if load(least) >= limit {
+        return None;
+    }
+    let admits = |m: &Member| bulkhead.admits(seat.tool, m.id(), members.len(), now);
+    if admits(least) {
+        return Some(Arc::clone(least));
+    }
+    let admitted = members.iter().filter(|m| load(m) < limit && admits(m));
+    admitted.min_by_key(|m| load(m)).map(Arc::clone)
 }
 
 /// Calls at a worker; one that has it for itself fills it.

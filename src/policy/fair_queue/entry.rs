@@ -92,6 +92,8 @@ pub enum Cause {
     Gone,
     /// The queue stands, and this one has waited for too long.
     Standing,
+    /// There is no room where it would have to wait on.
+    NoRoom,
 }
 
 /// What a pop found.

@@ -116,6 +116,17 @@ impl<T> FairQueue<T> {
         self.pace = pace;
     }
 
+    /// When it counts as standing.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// What it may hold from now on. Nobody has to go for it; who comes next finds less room.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+    }
+
     /// Entries.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -263,6 +274,18 @@ impl<T> FairQueue<T> {
             return None;
         }
         self.take_out(ticket.at)
+    }
+
+    /// Takes out those that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&T) -> bool) {
+        let mut gone = Vec::new();
+        for line in &self.lines {
+            let all = self.nodes.forward(BY_AGE, &line.by_age);
+            gone.extend(all.filter(|at| self.nodes.get(*at).is_some_and(|n| !keep(&n.entry.item))));
+        }
+        for at in gone {
+            self.take_out(at);
+        }
     }
 
     /// Takes out everybody of one class, oldest first: what to do with background under pressure.
