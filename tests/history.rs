@@ -71,7 +71,8 @@ fn effects_of_workers_that_die_around_them_are_told_truly() {
     let ledger = dir.path().join("ledger");
     let command = chaos(&["--log", ledger.to_str().unwrap()]);
     let daemon = Daemon::ready(&format!(
-        "[servers.a]\n{command}pool = {{ min_size = 2 }}\n"
+        "[servers.a]\n{command}pool = {{ min_size = 2 }}\n\
+         breaker = {{ failure_threshold = 1000, success_rate = 0 }}\n"
     ));
     let history = History::default();
     std::thread::scope(|scope| {
