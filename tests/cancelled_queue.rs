@@ -1,8 +1,6 @@
 //! Calls that wait for a worker and that nobody wants any more: none is ever sent to one, and the
 //! queue has room again at once.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use serde_json::{Value, json};
