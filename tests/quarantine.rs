@@ -1,8 +1,6 @@
 //! A call that was in flight when two workers died is sent to no third one, and only that call: the
 //! one beside it is cleared by its answer, and what outsiders do to workers is no evidence.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 mod support;
 
 use mainstay::broker::snapshot::Quarantined;
