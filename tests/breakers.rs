@@ -6,6 +6,7 @@
 mod support;
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mainstay::broker::snapshot::{BreakerStatus, ServerStatus};
 use nix::sys::signal::Signal;
@@ -113,6 +114,26 @@ fn it_closes_by_itself_with_the_first_good_probe() {
 }
 
 #[test]
+fn a_sign_of_life_ends_a_long_wait() {
+    let (daemon, _ledger) = one(TOUCHY);
+    let session = Session::open(&daemon);
+    // Each probe that fails doubles the wait.
+    for number in 0..6 {
+        die(&session, number);
+        if number < 5 {
+            until_probing(&daemon);
+        }
+    }
+    let opened = Instant::now();
+    let wait = breaker(&daemon.server(), None).retry_in_ms.unwrap();
+    assert!(wait > 10_000, "{wait} ms");
+    until_probing(&daemon);
+    assert!(opened.elapsed() < Duration::from_millis(wait));
+    assert_eq!(mcp::text(&echo(&session)), "x");
+    assert_eq!(state(&daemon, None), "closed");
+}
+
+#[test]
 fn of_a_hundred_callers_no_more_than_it_says_reach_a_worker_that_is_on_probation() {
     let (daemon, ledger) =
         one("breaker = { failure_threshold = 1, success_rate = 0, half_open_max_calls = 3 }\n");
@@ -134,28 +155,32 @@ fn of_a_hundred_callers_no_more_than_it_says_reach_a_worker_that_is_on_probation
 
 #[test]
 fn pitfall_2_a_probe_that_never_tells_costs_no_permit() {
+    // Only the one that is to expire has little time: no permit is free again by its deadline.
     let (daemon, ledger) = one(&format!(
-        "{TOUCHY}[servers.a.tools.hang]\ncall_timeout = \"3s\"\n"
+        "{TOUCHY}[servers.a.tools.late]\ncall_timeout = \"3s\"\n"
     ));
     let session = Session::open(&daemon);
-    for (number, way) in ["cancelled", "disconnected", "expired"].iter().enumerate() {
+    let ways = [
+        ("cancelled", "hang"),
+        ("disconnected", "progress"),
+        ("expired", "late"),
+    ];
+    for (number, (way, tool)) in ways.into_iter().enumerate() {
         die(&session, number);
         until_probing(&daemon);
-        let call = match *way {
-            "disconnected" => Err(modern_begun(daemon.address(), "hang", &json!({}))),
-            way => Ok(session.start(&json!(way), "hang", &json!({}))),
+        let arguments = json!({"ms": 600_000, "steps": 1});
+        let call = match way {
+            "disconnected" => Err(modern_begun(daemon.address(), tool, &arguments)),
+            _ => Ok(session.start(&json!(way), tool, &arguments)),
         };
         until("the probe is at the worker", || {
-            (ledger.executed("hang") == number + 1).then_some(())
+            (ledger.executed(tool) == 1).then_some(())
         });
         assert_eq!(refusal(&echo(&session)), open(), "the probe is out: {way}");
-        match (call, *way) {
-            (Ok(_), "cancelled") => {
-                let which = json!({"requestId": "cancelled"});
-                session.notify("notifications/cancelled", &which);
-            }
-            (Ok(call), _) => assert_eq!(response(call)["error"]["code"], -31004),
-            (Err(client), _) => drop(client),
+        match call {
+            Ok(call) if way == "expired" => assert_eq!(response(call)["error"]["code"], -31004),
+            Ok(_) => session.notify("notifications/cancelled", &json!({"requestId": way})),
+            Err(client) => drop(client),
         }
         until("the next call is the next probe", || {
             echo(&session).get("result").map(|_| ())

@@ -104,11 +104,14 @@ fn an_innocent_call_beside_it_is_answered_alone_and_cleared() {
     daemon.until("the other one waits", |s| s.queued == 1 && s.in_flight == 1);
     assert_eq!(mcp::text(&response(beside)), "slept");
     assert_eq!(mcp::text(&response(other)), "x");
-    // Cleared by its answer: the next death beside it is its first again.
+    // Cleared by its answer: it need not be alone, and the next death beside it is its first again.
     let again = session.start(&json!("a"), "slow", &innocent);
-    daemon.until("it is at the worker", |s| s.in_flight == 1);
+    let equal = session.start(&json!("e"), "slow", &innocent);
+    daemon.until("both are at the worker", |s| s.in_flight == 2);
     assert_eq!(refusal(&session.call("exit", &deadly(2))), lost());
-    assert_eq!(mcp::text(&response(again)), "slept");
+    for call in [again, equal] {
+        assert_eq!(mcp::text(&response(call)), "slept");
+    }
     assert_eq!(daemon.server().quarantine, []);
 }
 
