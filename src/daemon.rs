@@ -201,10 +201,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
-    let operator = admin::operator::Operator::new(
-        Arc::clone(&view),
-        Some(Arc::clone(&catalog) as Arc<dyn Control>),
-    );
+    let operator =
+        admin::operator::Operator::new(Arc::clone(&view), Arc::clone(&catalog) as Arc<dyn Control>);
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));

@@ -354,7 +354,7 @@ fn impossible_values_are_named_with_line_and_key() {
         ),
         (
             "url = \"http://127.0.0.1:1/mcp\"",
-            "f:3: servers.a.url: HTTP upstreams are not supported by this version; give the server's stdio program: command = [\"program\", \"argument\"]",
+            "f:3: servers.a.url: stands beside `command` or `builtin`; a server has one of the three, remove the others",
         ),
         (
             "args = [\"-y\"]",
@@ -476,11 +476,11 @@ fn impossible_files_are_named_with_line_and_key() {
         ),
         (
             "[servers.a]",
-            "f:1: servers.a: has no `command`; add the program to run: command = [\"program\", \"argument\"]",
+            "f:1: servers.a: has no `command` and no `url`; add the program to run: command = [\"program\", \"argument\"]",
         ),
         (
-            "[servers.a]\nurl = \"http://b\"",
-            "f:2: servers.a.url: HTTP upstreams are not supported by this version; give the server's stdio program: command = [\"program\", \"argument\"]",
+            "[servers.a]\nurl = \"b/mcp\"",
+            "f:2: servers.a.url: \"b/mcp\" is no URL; write it like \"https://mcp.example/mcp\"",
         ),
         (
             "[servers.a]\ncommand = []",
@@ -845,16 +845,16 @@ fn uncommented(conffile: &str) -> String {
 }
 
 /// Keys that the reader knows and the text does not give. Keys without a default stand in a
-/// comment, `# key = example`, or have a table to stand in.
+/// comment, `# key = example` or `# [servers.NAME.key]`, or have a table to stand in.
 fn missing(conffile: &str) -> Vec<String> {
     let text: toml::Table = uncommented(conffile)
         .parse()
         .unwrap_or_else(|error| panic!("{error}"));
     let shown = |key: &str| {
-        conffile
-            .lines()
-            .any(|line| line.starts_with(&format!("# {key} = ")))
-            || conffile.contains(&format!("\n# [[{key}]]\n"))
+        conffile.lines().any(|line| {
+            line.starts_with(&format!("# {key} = "))
+                || (line.starts_with("# [servers.") && line.ends_with(&format!(".{key}]")))
+        }) || conffile.contains(&format!("\n# [[{key}]]\n"))
             || conffile.contains(&format!("\n# [servers.score.{key}."))
     };
     let given = |path: &str| {

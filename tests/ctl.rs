@@ -5,7 +5,8 @@
 use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, Command as Ask, REQUEST_LIMIT, code};
 use mainstay::admin::server::{BindError, MAX_CONNECTIONS, bind, serve};
-use mainstay::broker::snapshot::{Health, Snapshot, View};
+use mainstay::broker::control::{BreakerMode, Control, Impossible};
+use mainstay::broker::snapshot::{Health, LimitStatus, Snapshot, View};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -27,6 +28,39 @@ impl View for Fixed {
     fn snapshot(&self) -> Snapshot {
         assert_ne!(self.0.phase, "panic", "a view with a fault");
         self.0.clone()
+    }
+}
+
+/// Nothing to steer: tests/ctl_control.rs is about that.
+struct Idle;
+
+impl Control for Idle {
+    fn set_breaker(
+        &self,
+        _: &str,
+        _: Option<&str>,
+        _: BreakerMode,
+        _: Option<Duration>,
+        _: &str,
+        _: &str,
+    ) -> Result<(), Impossible> {
+        Err(Impossible("idle".to_owned()))
+    }
+
+    fn recycle(&self, _: u64) -> Result<String, Impossible> {
+        Err(Impossible("idle".to_owned()))
+    }
+
+    fn drain(&self, _: &str, _: bool) -> Result<usize, Impossible> {
+        Err(Impossible("idle".to_owned()))
+    }
+
+    fn clear_quarantine(&self, _: &str, _: Option<&str>) -> Result<usize, Impossible> {
+        Err(Impossible("idle".to_owned()))
+    }
+
+    fn limits(&self, _: usize) -> Vec<LimitStatus> {
+        Vec::new()
     }
 }
 
@@ -53,7 +87,7 @@ impl Daemon {
             .unwrap();
         let listener = runtime.block_on(async { bind(&path) }).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let view = Operator::new(Arc::new(Fixed(snapshot)), None);
+        let view = Operator::new(Arc::new(Fixed(snapshot)), Arc::new(Idle));
         let task = runtime.spawn(serve(listener, view, async { stopped.await.unwrap_or(()) }));
         Self {
             path,

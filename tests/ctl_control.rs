@@ -121,10 +121,10 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Self {
-        Self::around(Broker::default(), true)
+        Self::around(Broker::default())
     }
 
-    fn around(broker: Broker, control: bool) -> Self {
+    fn around(broker: Broker) -> Self {
         let dir = TempDir::new().unwrap();
         let path = dir.path().join("mainstay.sock");
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -134,7 +134,7 @@ impl Daemon {
             .unwrap();
         let listener = runtime.block_on(async { bind(&path) }).unwrap();
         let broker = Arc::new(broker);
-        let control = control.then(|| Arc::clone(&broker) as Arc<dyn Control>);
+        let control = Arc::clone(&broker) as Arc<dyn Control>;
         let operator = Operator::new(Arc::clone(&broker) as Arc<dyn View>, control);
         runtime.spawn(serve(listener, operator, std::future::pending()));
         Self {
@@ -382,7 +382,7 @@ fn an_empty_list_is_a_sentence_or_an_empty_array() {
         empty: true,
         ..Broker::default()
     };
-    let daemon = Daemon::around(broker, true);
+    let daemon = Daemon::around(broker);
     for list in ["workers", "breakers", "quarantine", "limits"] {
         let page = daemon.done(&[list]);
         assert!(
@@ -425,15 +425,6 @@ fn wrong_arguments_on_the_wire_are_told_from_unknown_commands() {
     assert!(daemon.told().is_empty());
     let drained = daemon.line(r#"{"v":1,"command":"drain","server":"music","on":true}"#);
     assert_eq!(drained, json!({"v": 1, "ok": {"in_flight": 3}}));
-}
-
-#[test]
-fn without_a_control_it_shows_and_takes_no_orders() {
-    let daemon = Daemon::around(Broker::default(), false);
-    assert!(daemon.done(&["breakers"]).contains("github"));
-    let (status, message) = daemon.failed(&["drain", "music"]);
-    assert_eq!(status, 69);
-    assert!(message.contains(code::NO_CONTROL), "{message}");
 }
 
 #[test]

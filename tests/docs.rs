@@ -177,9 +177,9 @@ fn the_error_codes_are_those_of_the_policy() {
         .iter()
         .map(|reason| {
             let retryable = match reason {
-                Reason::WorkerLost | Reason::Quarantined | Reason::AnswerTooLarge => "false",
+                Reason::Quarantined | Reason::AnswerTooLarge => "false",
                 // It depends on the call.
-                Reason::DeadlineExceeded => "see below",
+                Reason::DeadlineExceeded | Reason::WorkerLost => "see below",
                 _ => "true",
             };
             (

@@ -120,7 +120,7 @@ fn assert_back_by_a_call(daemon: &Daemon, before: &ServerStatus) -> Session {
     let session = Session::open(daemon);
     assert_eq!(session.text("echo", &json!({"text": "x"})), "x");
     assert_before_its_time(before, start);
-    println!("served {} ms after the repair", start.elapsed().as_millis());
+    eprintln!("served {} ms after the repair", start.elapsed().as_millis());
     let after = daemon.server();
     assert_eq!(
         after.counters.deaths, before.counters.deaths,
@@ -140,7 +140,7 @@ fn assert_back_by_itself(daemon: &Daemon) {
         );
         sleep(Duration::from_millis(20));
     }
-    println!(
+    eprintln!(
         "by itself {} ms after the repair",
         start.elapsed().as_millis()
     );
@@ -312,7 +312,7 @@ fn a_worker_that_served_is_replaced_at_once() {
         let after = daemon.until("another one is there", |s| {
             s.counters.deaths == death && s.ready == 1 && s.last_failure.is_some()
         });
-        println!("replaced after {} ms", start.elapsed().as_millis());
+        eprintln!("replaced after {} ms", start.elapsed().as_millis());
         let failure = after.last_failure.unwrap();
         assert_eq!((failure.in_a_row, failure.retry_in_ms), (0, None));
     }

@@ -17,13 +17,13 @@ const BACK_TO_AUTO: &str = "no reason given";
 #[derive(Clone)]
 pub struct Operator {
     view: Arc<dyn View>,
-    control: Option<Arc<dyn Control>>,
+    control: Arc<dyn Control>,
 }
 
 impl Operator {
-    /// Answers from `view`, changes by `control`; without one it only shows.
+    /// Answers from `view`, changes by `control`.
     #[must_use]
-    pub fn new(view: Arc<dyn View>, control: Option<Arc<dyn Control>>) -> Self {
+    pub fn new(view: Arc<dyn View>, control: Arc<dyn Control>) -> Self {
         Self { view, control }
     }
 
@@ -38,11 +38,8 @@ impl Operator {
         if command == Command::Status {
             return Ok(protocol::answer(&self.view.snapshot()));
         }
-        let control = self.control.as_deref().ok_or_else(|| {
-            let message = "this mainstayd shows its state but takes no orders; it has no control";
-            failure(code::NO_CONTROL, message)
-        })?;
-        change(control, command, uid).map_err(|Impossible(why)| failure(code::IMPOSSIBLE, why))
+        change(self.control.as_ref(), command, uid)
+            .map_err(|Impossible(why)| failure(code::IMPOSSIBLE, why))
     }
 }
 

@@ -173,8 +173,6 @@ pub mod code {
     pub const ARGUMENTS: &str = "bad_arguments";
     /// It cannot be done: there is no such server, tool, worker or call, or not in this state.
     pub const IMPOSSIBLE: &str = "impossible";
-    /// This daemon shows its state but cannot be told to change it.
-    pub const NO_CONTROL: &str = "no_control";
     /// The peer is neither the daemon's user nor root; the connection is closed.
     pub const DENIED: &str = "permission_denied";
     /// Too many admin connections are open; the connection is closed.

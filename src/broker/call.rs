@@ -176,6 +176,12 @@ impl Call {
         self.accepted
     }
 
+    /// When it was written to a worker last.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
     /// When its time is over.
     #[must_use]
     pub fn deadline(&self) -> Instant {

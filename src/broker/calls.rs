@@ -104,6 +104,9 @@ impl Calls {
     pub(super) fn forsake(&mut self, wire: u64, until: Option<Instant>) -> Option<Box<Call>> {
         match self.entries.remove(&wire)? {
             Entry::Client(call, lease) => {
+                if until.is_none() {
+                    lease.timed_out();
+                }
                 let shadow = Entry::Forsaken {
                     _lease: lease,
                     until,

@@ -56,7 +56,7 @@ impl Server {
     }
 
     /// Writes the call to the leased worker. Gives it back if that one is gone and got nothing.
-    fn transmit(&self, lane: &Lane, lease: Lease, call: Box<Call>) -> Option<Box<Call>> {
+    fn transmit(&self, lane: &Arc<Lane>, lease: Lease, call: Box<Call>) -> Option<Box<Call>> {
         let member = Arc::clone(lease.member());
         let (error, call) = member.begin(call, lease).err()?;
         let mut call = call?;

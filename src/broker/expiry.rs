@@ -134,8 +134,14 @@ impl Server {
             match sentence {
                 Sentence::Acquitted | Sentence::Kept => member.free(wire),
                 Sentence::Retired => {
-                    let reason = format!("did not answer {method} within {} s", after.as_secs());
-                    server.replace(&member, &reason);
+                    let reason = format!(
+                        "did not answer {method} within {:.1} s",
+                        after.as_secs_f64()
+                    );
+                    // One is replaced at a time; another goes without a successor if it is not alone.
+                    if !server.replace(&member, &reason) && server.is_served_without(&member) {
+                        server.retire(member.id());
+                    }
                     member.free(wire);
                 }
                 Sentence::Condemned => {
@@ -177,6 +183,10 @@ impl Server {
         if gone || member.calls().get(wire).is_none() {
             return Sentence::Acquitted;
         }
+        // Calls at an upstream know nothing of each other, and its silence is the breaker's business.
+        if member.worker.pid == 0 {
+            return Sentence::Kept;
+        }
         let keeps_state =
             member.session().is_some() || self.config().state == config::State::Shared;
         // An older call may be what keeps it busy, and that one's time is not over.
@@ -187,6 +197,13 @@ impl Server {
             (true, _) | (false, true) => Sentence::Retired,
             (false, false) => Sentence::Condemned,
         }
+    }
+
+    /// Whether another worker takes calls.
+    fn is_served_without(&self, member: &Arc<Member>) -> bool {
+        let roster = self.roster();
+        let mut others = roster.members.values().filter(|m| m.id() != member.id());
+        others.any(|m| m.phase() == Phase::Ready && m.session().is_none())
     }
 
     /// Ends a worker that is of no use any more: no new calls, a successor at once, and the stages

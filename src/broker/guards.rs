@@ -84,6 +84,12 @@ impl Guards {
             .clone()
     }
 
+    /// Whether the less important calls are refused.
+    #[must_use]
+    pub fn is_shedding(&self) -> bool {
+        self.shedding.load(Ordering::Relaxed)
+    }
+
     /// Whether an operator lets the server take no calls.
     #[must_use]
     pub fn is_drained(&self) -> bool {
@@ -131,7 +137,7 @@ impl Server {
                 ..Refusal::draining()
             });
         }
-        if guards.shedding.load(Ordering::Relaxed) && call.class() == Class::Background {
+        if guards.is_shedding() && call.class() == Class::Background {
             let reason = guards.pressure().map(|p| p.reason).unwrap_or_default();
             return Err(Refusal::overloaded(
                 format!("calls of class background are refused for now: {reason}"),

@@ -88,7 +88,10 @@ pub struct Member {
     session: Mutex<Weak<Session>>,
     started: Instant,
     pub(super) served: AtomicU64,
+    /// Bytes it had when it was ready and had served nobody; 0 is not known.
+    pub(super) baseline: AtomicU64,
     answered: AtomicU64,
+    last_answer_ms: AtomicU64,
     pinned_until: Mutex<Option<Instant>>,
     condemned: AtomicBool,
     blamed: AtomicBool,
@@ -119,7 +122,9 @@ impl Member {
             session: Mutex::default(),
             started: now,
             served: AtomicU64::new(0),
+            baseline: AtomicU64::new(0),
             answered: AtomicU64::new(0),
+            last_answer_ms: AtomicU64::new(0),
             pinned_until: Mutex::default(),
             condemned: AtomicBool::new(false),
             blamed: AtomicBool::new(false),
@@ -194,6 +199,14 @@ impl Member {
     /// process is one failure. Connections of an upstream fail each for itself.
     pub(super) fn blame(&self) -> bool {
         !self.blamed.swap(true, Ordering::Relaxed) || self.worker.pid == 0
+    }
+
+    /// When it answered a client before; `now` is remembered for the next time.
+    pub(super) fn last_answer(&self, now: Instant) -> Instant {
+        let millis = now.saturating_duration_since(self.started).as_millis();
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        let before = self.last_answer_ms.swap(millis, Ordering::Relaxed);
+        self.started + Duration::from_millis(before)
     }
 
     /// It answered a client's call.

@@ -60,7 +60,11 @@ impl Control for Catalog {
             reason: reason.to_owned(),
             expires,
         });
-        if let Some(change) = change {
+        if let Some(mut change) = change {
+            if mode == Mode::ForcedOpen {
+                // It probes nothing while an operator holds it open.
+                change.retry_in = expires;
+            }
             server.report(tool, change);
         }
         server.wake();

@@ -51,6 +51,8 @@ impl Server {
                 continue;
             }
             let Some(member) = self.anybody() else {
+                // Nobody waits while calls are refused, so a start has to be asked for.
+                self.wake();
                 continue;
             };
             if handshake::is_alive(&member, PATIENCE).await.is_ok() {

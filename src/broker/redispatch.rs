@@ -15,6 +15,12 @@ use crate::policy::outcome::Outcome;
 use crate::policy::refusal::Refusal;
 use crate::policy::retry::{self, Attempt, Decision, Known, Safety, Why};
 use crate::worker::actor::End;
+use crate::worker::loss::{Fate, Loss};
+
+/// First pause before a call that did not reach its upstream is made again; it doubles.
+const UNSENT: Duration = Duration::from_millis(50);
+/// When a client may come back to an upstream that cannot be reached or declines.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Server {
     /// Whether a call may be made twice without harm.
@@ -68,6 +74,86 @@ impl Server {
         count
     }
 
+    /// Deals with one call that an upstream will not answer; the upstream itself goes on.
+    pub(super) fn lose_at_upstream(
+        self: &Arc<Self>,
+        member: &Arc<Member>,
+        mut call: Box<Call>,
+        loss: &Loss,
+    ) {
+        let now = Instant::now();
+        let parts = call.parts();
+        match loss.fate {
+            Fate::Declined { retry_after } => {
+                call.settle(Outcome::Declined { retry_after });
+                let refusal = Refusal::overloaded(
+                    format!("the upstream {}", loss.what),
+                    retry_after.unwrap_or(AGAIN),
+                );
+                call.refuse(&refusal);
+            }
+            Fate::Unsent => {
+                call.settle(Outcome::WorkerGone);
+                self.lose_unsent(member, call, loss);
+            }
+            // It answered, and so it can be reached. A session that is always forgotten is no use.
+            Fate::Forgotten if call.sent() < self.config().retry.attempts => {
+                call.settle(Outcome::Unsent);
+                self.resend(member, call, now);
+            }
+            Fate::Forgotten => {
+                call.settle(Outcome::Malformed);
+                call.refuse(&Refusal::overloaded(
+                    format!("the upstream {}", loss.what),
+                    AGAIN,
+                ));
+            }
+            Fate::Unknown => {
+                call.settle(Outcome::WorkerGone);
+                self.lose_one(member, call, &parts, &loss.what, now);
+            }
+            Fate::Garbled => {
+                call.settle(Outcome::Malformed);
+                self.lose_one(member, call, &parts, &loss.what, now);
+            }
+        }
+    }
+
+    /// The call never reached the upstream: making it again is harmless, but not at once, since
+    /// whatever kept it from arriving is most likely still there.
+    fn lose_unsent(self: &Arc<Self>, member: &Arc<Member>, mut call: Box<Call>, loss: &Loss) {
+        let attempts = self.config().retry.attempts;
+        let pause = UNSENT.saturating_mul(1 << call.sent().min(6));
+        if call.sent() >= attempts || call.deadline() <= Instant::now() + pause {
+            let refusal = Refusal::overloaded(
+                format!(
+                    "the upstream {}; the call did not reach it ({} attempts)",
+                    loss.what,
+                    call.sent()
+                ),
+                AGAIN,
+            );
+            return call.refuse(&refusal);
+        }
+        bump(&self.stats().retried);
+        call.forget_preference();
+        let (server, era) = (Arc::clone(self), era_of(member, &call));
+        if !call.flight().leave() {
+            return call.cancel();
+        }
+        tokio::spawn(async move {
+            let flight = Arc::clone(call.flight());
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = flight.cancelled() => return call.cancel(),
+            }
+            match server.admit(&mut call, Instant::now()) {
+                Ok(()) => server.send(era, call),
+                Err(refusal) => call.refuse(&refusal),
+            }
+        });
+    }
+
     fn lose_one(
         self: &Arc<Self>,
         member: &Arc<Member>,
@@ -84,9 +170,14 @@ impl Server {
         let settings = self.config().retry;
         let decision = retry::decide(&attempt, &settings, &mut self.guards().budget(), now);
         if let Decision::GiveUp(why) = decision {
-            call.refuse(&lost(member.worker.pid, what, attempt, why));
+            call.refuse(&lost(&member.worker.seat(), what, attempt, why));
             return false;
         }
+        self.resend(member, call, now)
+    }
+
+    /// Sends a call once more, if its client still wants it and the guards let it through.
+    fn resend(self: &Arc<Self>, member: &Arc<Member>, mut call: Box<Call>, now: Instant) -> bool {
         if !call.flight().leave() {
             call.cancel();
             return false;
@@ -97,23 +188,25 @@ impl Server {
         }
         bump(&self.stats().retried);
         call.forget_preference();
-        let era = if member.serves(Era::Modern) && call.session().is_none() {
-            Era::Modern
-        } else {
-            Era::Legacy
-        };
+        let era = era_of(member, &call);
         self.send(era, call);
         true
     }
 }
 
+/// The era a call is made in: its client's.
+fn era_of(member: &Member, call: &Call) -> Era {
+    if member.serves(Era::Modern) && call.session().is_none() {
+        Era::Modern
+    } else {
+        Era::Legacy
+    }
+}
+
 /// What the client is told of a call that is not made again. One that may be made twice may be
 /// repeated by the client, too.
-fn lost(pid: u32, what: &str, attempt: Attempt, why: Why) -> Refusal {
-    let worker = match pid {
-        0 => "the upstream".to_owned(),
-        pid => format!("the worker (pid {pid})"),
-    };
+fn lost(seat: &str, what: &str, attempt: Attempt, why: Why) -> Refusal {
+    let worker = format!("the worker ({seat})");
     let unknown = format!(
         "{worker} {what} while it worked on this call; whether the call took effect is not known"
     );

@@ -61,7 +61,21 @@ impl Inbox for Router {
     }
 
     fn lost(&self, id: u64, loss: Loss) {
-        let _ = (id, loss);
+        // Bound first: the table's lock must be free when a lease is dropped.
+        let entry = self.0.calls().remove(id);
+        match entry {
+            Some(Entry::Client(call, lease)) => {
+                drop(lease);
+                match self.0.server.upgrade() {
+                    Some(server) => server.lose_at_upstream(&self.0, call, &loss),
+                    // The daemon is going; the call ends its stream.
+                    None => drop(call),
+                }
+            }
+            Some(Entry::Listen(listen)) => listen.leg_ended(self.0.id(), None),
+            // Whoever asked hears that there will be no answer.
+            Some(Entry::Own(_) | Entry::Forsaken { .. }) | None => {}
+        }
     }
 
     fn oversize(&self, head: &[u8]) {
@@ -147,8 +161,11 @@ impl Router {
         };
         match entry {
             Some(Entry::Client(call, lease)) => {
+                // While it answers others, this one most likely waits there.
+                let waited = self.0.last_answer(Instant::now());
+                let waited = waited.saturating_duration_since(call.begun());
                 self.answer(line, id, outcome, call);
-                lease.answered();
+                lease.answered(waited);
             }
             Some(Entry::Own(answer)) => {
                 let reply = match outcome {

@@ -23,9 +23,9 @@ use super::rules::Rules;
 use super::session::Session;
 use super::sessions::Sessions;
 use super::stats::Stats;
-use super::tool_headers::ToolHeaders;
 use crate::config;
 use crate::mcp::era::Era;
+use crate::mcp::tool_headers::ToolHeaders;
 use crate::policy::refusal::Refusal;
 use crate::policy::restart::Restart;
 
@@ -137,7 +137,7 @@ pub struct Server {
     /// The worker that was told all subscriptions last; see `rebind`.
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
-    tool_headers: ToolHeaders,
+    tool_headers: Arc<ToolHeaders>,
     rules: Rules,
     guards: Guards,
     deadlines: Arc<Deadlines>,
@@ -175,7 +175,7 @@ impl Server {
             patrolling: AtomicBool::new(false),
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
-            tool_headers: ToolHeaders::default(),
+            tool_headers: Arc::default(),
             rules: Rules::new(&config),
             guards: Guards::new(&config),
             deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
@@ -204,6 +204,7 @@ impl Server {
             queue_bytes: config.queue_bytes,
             acquire_timeout: config.pool.acquire_timeout,
             hold: config.recovery.hold,
+            adaptive: config.adaptive_concurrency,
         }
     }
 
@@ -243,7 +244,7 @@ impl Server {
 
     /// Which arguments are mirrored in headers.
     #[must_use]
-    pub fn tool_headers(&self) -> &ToolHeaders {
+    pub fn tool_headers(&self) -> &Arc<ToolHeaders> {
         &self.tool_headers
     }
 

@@ -96,9 +96,12 @@ pub struct ServerStatus {
     /// Calls that are not sent to any worker because they have killed some.
     #[serde(default)]
     pub quarantine: Vec<Quarantined>,
-    /// Whether it takes new calls, memory allowing.
+    /// Why it refuses the less important calls; `None` if it takes all.
     #[serde(default)]
     pub pressure: Option<String>,
+    /// Whether an operator lets it take no new calls (`mainstayctl drain`).
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// One breaker.
@@ -243,12 +246,12 @@ pub struct Failure {
     pub retry_in_ms: Option<u64>,
 }
 
-/// One worker process.
+/// One worker: a process, or a session at an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerStatus {
     /// Number of the worker, unique within the life of the daemon.
     pub id: u64,
-    /// Process id.
+    /// Process id; 0 for an upstream session, which has no process here.
     pub pid: u32,
     /// `starting`, `ready`, `busy`, `draining` or `stopping`.
     pub state: String,

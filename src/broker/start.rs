@@ -21,9 +21,11 @@ use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::policy::restart::Rung;
-use crate::worker::actor::{self, Bounds, End, Life};
+use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
 use crate::worker::command::{LaunchSpec, environment};
+use crate::worker::life::Life;
 use crate::worker::scratch::Scratch;
+use crate::worker::upstream;
 
 /// A ready worker that lived this long was no failed start, whatever ended it.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -53,14 +55,44 @@ pub(super) async fn run(server: Arc<Server>, id: u64, opening: Opening) {
 
 fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> {
     let config = server.config();
+    let bounds = Bounds {
+        max_message_bytes: config.max_message_bytes,
+        write_queue_bytes: config.write_queue_bytes,
+        stop_grace: config.stop_grace,
+    };
+    bump(&server.stats().starts);
+    let (worker, life, bare) = match &config.program {
+        Program::Command(argv) => {
+            let argv = argv.iter().map(OsString::from).collect();
+            launch_process(server, id, argv, bounds)?
+        }
+        Program::BuiltinScore => {
+            let launcher = server.shared().launcher.clone();
+            launch_process(server, id, vec![launcher.into(), "score".into()], bounds)?
+        }
+        Program::Upstream(settings) => {
+            let rules = Arc::clone(server.tool_headers());
+            let (worker, life) = upstream::start(id, settings, rules, bounds)?;
+            (worker, Life::Upstream(Box::new(life)), false)
+        }
+    };
+    let member = Member::new(worker, server, bare, Instant::now());
+    server.roster().members.insert(id, Arc::clone(&member));
+    Ok((member, life))
+}
+
+/// Starts a process. Also tells whether it lacks variables that it has on other rungs of the ladder.
+fn launch_process(
+    server: &Arc<Server>,
+    id: u64,
+    program: Vec<OsString>,
+    bounds: Bounds,
+) -> Result<(Arc<Worker>, Life, bool), String> {
+    let config = server.config();
     let shared = server.shared();
     let name = format!("{}-{id}", server.name());
     let scratch = Scratch::create(&shared.scratch_root, &name)
         .map_err(|e| format!("no scratch directory could be made for it: {e}"))?;
-    let program: Vec<OsString> = match &config.program {
-        Program::Command(argv) => argv.iter().map(OsString::from).collect(),
-        Program::BuiltinScore => vec![shared.launcher.clone().into(), "score".into()],
-    };
     let own: &BTreeMap<String, String> = &config.env;
     let clean = server.roster().restart.rung(Instant::now()) == Rung::Clean;
     let pass: &[String] = if clean { &[] } else { &config.env_pass };
@@ -76,17 +108,9 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
         core_bytes: config.limits.core_bytes,
         processes: config.limits.processes,
     };
-    let bounds = Bounds {
-        max_message_bytes: config.max_message_bytes,
-        write_queue_bytes: config.write_queue_bytes,
-        stop_grace: config.stop_grace,
-    };
-    bump(&server.stats().starts);
     let (worker, life) =
         actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
-    let member = Member::new(worker, server, bare, Instant::now());
-    server.roster().members.insert(id, Arc::clone(&member));
-    Ok((member, life))
+    Ok((worker, Life::Process(Box::new(life)), bare))
 }
 
 async fn live(
@@ -96,8 +120,8 @@ async fn live(
     opening: Opening,
     started: Instant,
 ) {
-    let router = Router(Arc::clone(&member));
-    let run = async move { life.run(&router).await };
+    let router: Arc<dyn Inbox> = Arc::new(Router(Arc::clone(&member)));
+    let run = life.run(router);
     tokio::pin!(run);
     let early = tokio::select! {
         opened = handshake::open(&member, opening, server.config().start_timeout) => Err(opened),
@@ -172,6 +196,12 @@ fn admit(
         });
     }
     member.enter(Phase::Ready);
+    if member.worker.pid == 0 {
+        // An upstream that opens a session is there: calls may try it.
+        if let Some(change) = server.guards().gate().probe_succeeded(Instant::now()) {
+            server.report(None, change);
+        }
+    }
     let era = if member.serves(Era::Legacy) {
         Era::Legacy
     } else {

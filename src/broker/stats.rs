@@ -109,6 +109,19 @@ impl Stats {
         self.durations.snapshot()
     }
 
+    /// Refusals since `seen`, which is brought up to date; those without any are left out.
+    pub fn refusals_since(&self, seen: &mut [u64; Reason::ALL.len()]) -> Vec<(Reason, u64)> {
+        let mut news = Vec::new();
+        for ((reason, counter), seen) in Reason::ALL.iter().zip(&self.refusals).zip(seen) {
+            let count = counter.load(Ordering::Relaxed);
+            if count > *seen {
+                news.push((*reason, count - *seen));
+                *seen = count;
+            }
+        }
+        news
+    }
+
     /// How long half of the calls take at most, from the histogram; `None` before the first few.
     #[must_use]
     pub fn median(&self) -> Option<Duration> {

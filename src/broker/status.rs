@@ -9,6 +9,9 @@ use super::snapshot::{BreakerStatus, Failure, Health, Quarantined, ServerStatus}
 use crate::mcp::era::Era;
 use std::time::{Duration, Instant};
 
+/// What `/health` says of a server that is drained.
+const DRAINED: &str = "an operator lets it take no new calls";
+
 impl Server {
     /// What it looks like right now.
     #[must_use]
@@ -78,7 +81,9 @@ impl Server {
         let config = self.config();
         let breakers = self.breakers(now);
         let pressure = self.guards().pressure().map(|p| p.reason);
-        let (health, reason) = guarded(health, reason, &breakers, pressure.as_deref());
+        let drained = self.guards().is_drained().then_some(DRAINED);
+        let held = [pressure.as_deref(), drained];
+        let (health, reason) = guarded(health, reason, &breakers, held);
         ServerStatus {
             name: self.name().to_owned(),
             default: config.default,
@@ -101,6 +106,7 @@ impl Server {
             breakers,
             quarantine: self.quarantine(now),
             pressure,
+            drained: self.guards().is_drained(),
         }
     }
 }
@@ -148,19 +154,21 @@ impl Server {
 }
 
 /// Health with the guards looked at: a server that serves is degraded while one of its breakers
-/// refuses calls, or while it is under pressure. What is worse than that stays, with its reason.
+/// refuses calls, while it is under pressure, or drained. What is worse than that stays, with its reason.
 fn guarded(
     health: Health,
     reason: Option<String>,
     breakers: &[BreakerStatus],
-    pressure: Option<&str>,
+    held: [Option<&str>; 2],
 ) -> (Health, Option<String>) {
     if !matches!(health, Health::Ok | Health::Degraded) {
         return (health, reason);
     }
     let mut reasons: Vec<String> = reason.into_iter().collect();
     reasons.extend(breakers.iter().filter(|b| b.refuses()).map(refusing));
+    let [pressure, drained] = held;
     reasons.extend(pressure.map(|pressure| format!("under pressure: {pressure}")));
+    reasons.extend(drained.map(ToOwned::to_owned));
     if reasons.is_empty() {
         return (health, None);
     }
@@ -223,7 +231,8 @@ mod tests {
             ),
         ];
         for (breaker, reason) in table {
-            let (health, told) = guarded(Health::Ok, None, std::slice::from_ref(&breaker), None);
+            let (health, told) =
+                guarded(Health::Ok, None, std::slice::from_ref(&breaker), [None; 2]);
             assert_eq!(told.as_deref(), reason, "{breaker:?}");
             assert_eq!(health == Health::Degraded, reason.is_some(), "{breaker:?}");
         }
@@ -236,12 +245,14 @@ mod tests {
             Health::Degraded,
             Some("a worker died".to_owned()),
             &open,
-            Some("memory 2.1 of 2.0 GiB"),
+            [Some("memory 2.1 of 2.0 GiB"), Some(DRAINED)],
         );
         assert_eq!(health, Health::Degraded);
         assert_eq!(
             reason.as_deref(),
-            Some("a worker died; its breaker is open: why; under pressure: memory 2.1 of 2.0 GiB")
+            Some(
+                "a worker died; its breaker is open: why; under pressure: memory 2.1 of 2.0 GiB; an operator lets it take no new calls"
+            )
         );
     }
 
@@ -251,7 +262,7 @@ mod tests {
         for health in [Health::Starting, Health::Down] {
             let reason = Some("no worker".to_owned());
             assert_eq!(
-                guarded(health, reason.clone(), &open, Some("memory")),
+                guarded(health, reason.clone(), &open, [Some("memory"), None]),
                 (health, reason)
             );
         }

@@ -7,15 +7,20 @@ use std::time::{Duration, Instant};
 
 use super::handshake::Opening;
 use super::member::{Locked, Member, Phase};
+use super::memory;
 use super::server::Server;
 use super::start;
 use crate::config;
 use crate::mcp::era::Era;
+use crate::observe::event::{Event, emit};
+use crate::policy::memory::Guard;
 use crate::policy::pool::{Law, Verdict, View, decide};
-use crate::policy::refusal::Refusal;
+use crate::policy::refusal::{Reason, Refusal};
 
 /// Ages and numbers of calls are no events: how often they are looked at.
 const RECYCLE_LOOK: Duration = Duration::from_secs(1);
+/// The log is told of refused calls this often.
+const REFUSALS: Duration = Duration::from_secs(10);
 /// Every so many failed starts of a server of unknown era, one is not probed but initialised.
 const PROBES_IN_A_ROW: u32 = 3;
 /// Workers beyond what is needed are kept this long.
@@ -26,6 +31,9 @@ pub async fn run(server: Arc<Server>) {
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
     let health_check = server.config().pool.health_check_interval;
+    let mut memory = Guard::default();
+    let mut weighed = Instant::now();
+    let mut refusals = Refusals::default();
     loop {
         if news.borrow_and_update().stopping {
             break;
@@ -35,18 +43,51 @@ pub async fn run(server: Arc<Server>) {
         let wait = server.balance();
         let net = Instant::now() + wait.min(health_check);
         let due = server.deadlines().next().map_or(net, |at| at.min(net));
+        let due = match server.has_processes() {
+            true => due.min(weighed + memory::LOOK),
+            false => due,
+        };
         tokio::select! {
             () = server.pressure().notified() => {}
             () = tokio::time::sleep_until(due.into()) => {}
             changed = news.changed() => if changed.is_err() { break },
         }
         server.recycle();
+        refusals.tell(&server);
+        if weighed.elapsed() >= memory::LOOK {
+            weighed = Instant::now();
+            server.weigh(&mut memory, weighed);
+        }
         if last_check.elapsed() >= health_check {
             last_check = Instant::now();
             server.check_idle();
         }
     }
     server.stop_all().await;
+}
+
+/// The refusals that the log has been told of.
+#[derive(Default)]
+struct Refusals {
+    seen: [u64; Reason::ALL.len()],
+    told: Option<Instant>,
+}
+
+impl Refusals {
+    /// Tells what came since the last time, at most every ten seconds.
+    fn tell(&mut self, server: &Server) {
+        if self.told.is_some_and(|at| at.elapsed() < REFUSALS) {
+            return;
+        }
+        for (reason, count) in server.stats().refusals_since(&mut self.seen) {
+            self.told = Some(Instant::now());
+            emit(&Event::CallsRefused {
+                server: server.name().to_owned(),
+                reason: reason.as_str().to_owned(),
+                count,
+            });
+        }
+    }
 }
 
 impl Server {
@@ -141,9 +182,9 @@ impl Server {
         wait
     }
 
-    /// Whether somebody waits to learn the era.
+    /// Whether somebody waits to learn the era, or whether the breaker is open any more.
     fn has_askers(&self) -> bool {
-        self.standing().receiver_count() > 1
+        self.standing().receiver_count() > 1 || self.patrolling.load(Ordering::Relaxed)
     }
 
     fn view(&self, era: Era) -> View {
@@ -190,8 +231,13 @@ impl Server {
             } else {
                 1.min(pool.min_size)
             },
-            max_size: pool.max_size,
-            concurrency: self.config().concurrency,
+            max_size: if self.guards().is_shedding() {
+                // Memory is short: no growth, but what keeps it serving is started again.
+                pool.min_size.clamp(1, pool.max_size)
+            } else {
+                pool.max_size
+            },
+            concurrency: self.lane(era).concurrency(),
             start_cap: self.shared().start_cap,
             bound: era == Era::Legacy && self.binds_sessions(),
             ..Law::default()

@@ -40,20 +40,28 @@ impl Member {
         let (message, id) = (request.message.clone(), request.id.clone());
         let token = request.token.clone();
         let (flight, deadline) = (Arc::clone(call.flight()), call.deadline());
-        // Bound first: the table's lock must be free when a lease is dropped.
-        let entered = self.calls().insert(Entry::Client(call, lease));
+        // The table's lock is held until the flight knows: were the worker to die in between, the call
+        // would be elsewhere already. It must be free when a lease is dropped, so what is left
+        // over comes out of the block.
+        let entered = {
+            let mut calls = self.calls();
+            match calls.insert(Entry::Client(call, lease)) {
+                Ok(wire) if flight.arrive(self, wire) => Ok(wire),
+                Ok(wire) => Err((true, calls.remove(wire))),
+                Err(entry) => Err((false, Some(entry))),
+            }
+        };
         let wire = match entered {
             Ok(wire) => wire,
-            Err(Entry::Client(call, _lease)) => return Err((SendError::Closed, Some(call))),
+            Err((true, Some(Entry::Client(mut call, _lease)))) => {
+                call.cancel();
+                return Ok(());
+            }
+            Err((_, Some(Entry::Client(call, _lease)))) => {
+                return Err((SendError::Closed, Some(call)));
+            }
             Err(_) => return Err((SendError::Closed, None)),
         };
-        if !flight.arrive(self, wire) {
-            let entry = self.calls().remove(wire);
-            if let Some(Entry::Client(mut call, _lease)) = entry {
-                call.cancel();
-            }
-            return Ok(());
-        }
         self.deadlines.note(deadline);
         let number = wire.to_string();
         let with = number.as_bytes();

@@ -2,7 +2,7 @@
 //! what they may depart. What it writes reads back as the same configuration.
 
 use super::value::{format_size, format_span};
-use super::{Config, Failure, Principal, Program, Server, Tokens, Tool};
+use super::{Bearer, Config, Failure, Principal, Program, Server, Tokens, Tool, Upstream};
 use crate::policy::{breaker, bucket::Limit};
 use std::path::Path;
 use std::time::Duration;
@@ -69,9 +69,13 @@ fn write_server(out: &mut Lines, server: &Server) {
     match &server.program {
         Program::Command(words) => out.texts("command", words),
         Program::BuiltinScore => out.text("builtin", "score"),
+        Program::Upstream(upstream) => out.text("url", &upstream.url),
     }
+    let is_process = !matches!(server.program, Program::Upstream(_));
     out.value("default", server.default);
-    out.texts("env_pass", &server.env_pass);
+    if is_process {
+        out.texts("env_pass", &server.env_pass);
+    }
     if let Some(cwd) = &server.cwd {
         out.text("cwd", &path(cwd));
     }
@@ -79,7 +83,9 @@ fn write_server(out: &mut Lines, server: &Server) {
     out.text("state", server.state.as_str());
     out.value("concurrency", server.concurrency);
     out.span("start_timeout", server.start_timeout);
-    out.span("stop_grace", server.stop_grace);
+    if is_process {
+        out.span("stop_grace", server.stop_grace);
+    }
     out.size("max_message_bytes", server.max_message_bytes as u64);
     out.size("write_queue_bytes", server.write_queue_bytes as u64);
     out.value("queue_size", server.queue_size);
@@ -91,6 +97,9 @@ fn write_server(out: &mut Lines, server: &Server) {
     out.value("trust_annotations", server.trust_annotations);
     out.value("adaptive_concurrency", server.adaptive_concurrency);
 
+    if let Program::Upstream(upstream) = &server.program {
+        write_upstream(out, name, upstream);
+    }
     if !server.env.is_empty() {
         out.table(&format!("servers.{name}.env"));
         for (variable, value) in &server.env {
@@ -116,22 +125,47 @@ fn write_server(out: &mut Lines, server: &Server) {
 
     write_guards(out, server);
 
-    out.table(&format!("servers.{name}.limits"));
-    let limits = &server.limits;
-    out.value("open_files", limits.open_files);
-    out.size("core_bytes", limits.core_bytes);
-    out.value("processes", limits.processes.unwrap_or_default());
+    if is_process {
+        out.table(&format!("servers.{name}.limits"));
+        let limits = &server.limits;
+        out.value("open_files", limits.open_files);
+        out.size("core_bytes", limits.core_bytes);
+        out.value("processes", limits.processes.unwrap_or_default());
+    }
+}
+
+fn write_upstream(out: &mut Lines, name: &str, upstream: &Upstream) {
+    out.table(&format!("servers.{name}.upstream"));
+    out.span("connect_timeout", upstream.connect_timeout);
+    out.span("response_timeout", upstream.response_timeout);
+    out.span("idle_timeout", upstream.idle_timeout);
+    match &upstream.bearer {
+        None => {}
+        Some(Bearer::File(file)) => out.text("bearer_file", &path(file)),
+        Some(Bearer::Credential(name)) => out.text("bearer_credential", name),
+    }
+    if let Some(file) = &upstream.ca_file {
+        out.text("ca_file", &path(file));
+    }
+    if !upstream.headers.is_empty() {
+        out.table(&format!("servers.{name}.upstream.headers"));
+        for (header, value) in &upstream.headers {
+            out.text(header, value);
+        }
+    }
 }
 
 fn write_guards(out: &mut Lines, server: &Server) {
     let name = &server.name;
     out.breaker(&format!("servers.{name}.breaker"), &server.breaker);
 
-    out.table(&format!("servers.{name}.memory"));
-    let memory = &server.memory;
-    out.size("soft_limit", memory.soft_limit);
-    out.size("hard_limit", memory.hard_limit);
-    out.span("check_interval", memory.check_interval);
+    if !matches!(server.program, Program::Upstream(_)) {
+        out.table(&format!("servers.{name}.memory"));
+        let memory = &server.memory;
+        out.size("soft_limit", memory.soft_limit);
+        out.size("hard_limit", memory.hard_limit);
+        out.span("check_interval", memory.check_interval);
+    }
 
     out.table(&format!("servers.{name}.retry"));
     let retry = &server.retry;

@@ -25,6 +25,7 @@ mod source;
 mod suggest;
 mod table;
 mod tool;
+mod upstream;
 mod value;
 
 pub use document::known_keys;
@@ -37,4 +38,5 @@ pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
 };
 pub use principals::{check_name, parse_hash};
+pub use upstream::{Bearer, Upstream, is_loopback};
 pub use value::{format_span, parse_span};

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::guards::{Auth, Failure, Principal, Tool};
+use super::upstream::{self, Upstream};
 use crate::policy::bucket::Limit;
 use crate::policy::{breaker, memory, retry};
 
@@ -174,8 +175,9 @@ impl Server {
     pub fn new(name: &str, program: Program) -> Self {
         let (era, state) = match program {
             Program::BuiltinScore => (Era::Mixed, State::Shared),
-            Program::Command(_) => (Era::Auto, State::None),
+            Program::Command(_) | Program::Upstream(_) => (Era::Auto, State::None),
         };
+        let is_upstream = matches!(program, Program::Upstream(_));
         // Its annotations are ours, and tested.
         let trust_annotations = matches!(program, Program::BuiltinScore);
         let pool = match state {
@@ -186,7 +188,7 @@ impl Server {
             },
             State::None | State::Session => Pool::default(),
         };
-        Self {
+        let mut server = Self {
             name: name.to_owned(),
             default: false,
             program,
@@ -216,7 +218,11 @@ impl Server {
             failure: Failure::default(),
             tools: BTreeMap::new(),
             limits: Rlimits::default(),
+        };
+        if is_upstream {
+            upstream::adapt(&mut server);
         }
+        server
     }
 }
 
@@ -227,6 +233,8 @@ pub enum Program {
     Command(Vec<String>),
     /// `builtin = "score"`: the score server that is part of the daemon.
     BuiltinScore,
+    /// `url = "https://..."`: nothing; the server runs elsewhere and is reached over HTTP.
+    Upstream(Box<Upstream>),
 }
 
 /// Which protocol eras the workers of a server speak.

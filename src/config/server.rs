@@ -7,6 +7,7 @@ use super::section::{LARGEST_BUFFER, ReadPool, path, pool, recovery};
 use super::source::Place;
 use super::table::Table;
 use super::tool::tools;
+use super::upstream::{self, refuse_process_keys, url};
 use super::{Era, Pool, Program, Recovery, Rlimits, Server, State};
 use crate::policy::{breaker::Settings, memory::Limits};
 use std::collections::BTreeMap;
@@ -63,6 +64,11 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     if let Some(default) = default_item.as_ref().and_then(Item::flag) {
         server.default = default;
     }
+    upstream::upstream(table, &mut server);
+    let is_upstream = matches!(server.program, Program::Upstream(_));
+    if is_upstream {
+        refuse_process_keys(table);
+    }
     environment(table, &mut server);
     server.cwd = path(table, "cwd", "\"/srv/music\"");
     if let Some(era) = table.item("era").and_then(|item| item.choice(Era::NAMES)) {
@@ -82,7 +88,11 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
         );
     }
     table.count("concurrency", 1..=MOST_CONCURRENCY, &mut server.concurrency);
-    server.pool = server_pool(table, server.state, &defaults.pool);
+    let mut pool_defaults = defaults.pool.clone();
+    if is_upstream {
+        upstream::pool(&mut pool_defaults, &server);
+    }
+    server.pool = server_pool(table, server.state, &pool_defaults);
     server.recovery = recovery(&table.table("recovery"), &defaults.recovery);
     table.span("start_timeout", &mut server.start_timeout);
     table.span("stop_grace", &mut server.stop_grace);
@@ -140,14 +150,25 @@ fn guards(table: &Table<'_>, server: &mut Server, defaults: &Defaults) {
     server.tools = tools(&table.table("tools"), server);
 }
 
-/// `command` or `builtin`: exactly one.
+/// `command`, `builtin` or `url`: exactly one.
 fn program(table: &Table<'_>) -> Option<Program> {
     const EXAMPLE: &str = "[\"program\", \"argument\"]";
     let command = table.item("command");
     let builtin = table.item("builtin");
+    let address = table.item("url");
     if let (Some(_), Some(builtin)) = (&command, &builtin) {
         builtin.wrong("stands beside `command`; a server has one or the other, remove one");
         return None;
+    }
+    if let Some(address) = address {
+        if command.is_some() || builtin.is_some() {
+            address.wrong(
+                "stands beside `command` or `builtin`; a server has one of the three, remove the \
+                 others",
+            );
+            return None;
+        }
+        return url(&address);
     }
     if let Some(builtin) = builtin {
         return builtin
@@ -155,11 +176,9 @@ fn program(table: &Table<'_>) -> Option<Program> {
             .map(|()| Program::BuiltinScore);
     }
     let Some(command) = command else {
-        if table.find("url").is_none() {
-            table.wrong(format!(
-                "has no `command`; add the program to run: command = {EXAMPLE}"
-            ));
-        }
+        table.wrong(format!(
+            "has no `command` and no `url`; add the program to run: command = {EXAMPLE}"
+        ));
         return None;
     };
     if let Some(line) = command.value.as_str() {
@@ -300,17 +319,10 @@ fn limits(table: &Table<'_>) -> Rlimits {
 
 /// Keys that people know from elsewhere, with what to do instead.
 fn refused(table: &Table<'_>) {
-    const REFUSED: [(&str, &str); 2] = [
-        (
-            "url",
-            "HTTP upstreams are not supported by this version; give the server's stdio program: \
-             command = [\"program\", \"argument\"]",
-        ),
-        (
-            "args",
-            "belongs into `command`: command = [\"program\", \"argument\"]",
-        ),
-    ];
+    const REFUSED: [(&str, &str); 1] = [(
+        "args",
+        "belongs into `command`: command = [\"program\", \"argument\"]",
+    )];
     for (key, message) in REFUSED {
         table.refuse(key, message);
     }

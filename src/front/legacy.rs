@@ -264,7 +264,7 @@ async fn request(
         principal: Arc::clone(caller),
         session: Some(Arc::clone(session)),
         wants_logs: false,
-        lists_tools: method == "tools/list",
+        lists_tools: method == "tools/list" && server.rules().trusts_annotations(),
         message: body.clone(),
     };
     // It goes on without its connection; only a cancel ends it.

@@ -63,6 +63,31 @@ pub fn decode(value: &[u8]) -> Option<String> {
     }
 }
 
+/// A value as an `Mcp-*` header carries it: as it is where a header can hold it unchanged, else in
+/// the base64 sentinel. What [`decode`] makes of it is `text` again.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let plain = text.bytes().all(|b| matches!(b, b' '..=b'~'))
+        && text.trim() == text
+        && !text.starts_with("=?base64?");
+    if plain {
+        return text.to_owned();
+    }
+    let encoded = base64::engine::general_purpose::STANDARD.encode(text);
+    format!("=?base64?{encoded}?=")
+}
+
+/// The header value that mirrors an argument (see [`mirrors`]); `None` for what has no header.
+#[must_use]
+pub fn mirror(argument: &Value) -> Option<String> {
+    match argument {
+        Value::String(text) => Some(encode(text)),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
 /// Whether a mirrored `Mcp-Param-*` header agrees with its argument. A null or absent argument
 /// has no header; integers compare as numbers; all else case-sensitively.
 #[must_use]
@@ -85,7 +110,8 @@ pub fn mirrors(header: Option<&str>, argument: Option<&Value>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{accepts, decode, is_json, mirrors};
+    use super::{accepts, decode, encode, is_json, mirror, mirrors};
+    use proptest::prelude::*;
     use serde_json::json;
 
     #[test]
@@ -131,5 +157,25 @@ mod tests {
         assert!(!mirrors(Some("a"), None));
         assert!(!mirrors(None, Some(&json!("a"))));
         assert!(!mirrors(Some("x"), Some(&json!(7))));
+    }
+
+    #[test]
+    fn what_a_header_cannot_hold_is_encoded() {
+        assert_eq!(encode("a b"), "a b");
+        assert_eq!(encode(" a"), "=?base64?IGE=?=");
+        assert_eq!(encode("\u{e9}"), "=?base64?w6k=?=");
+        assert_eq!(encode("a\r\nx: y"), "=?base64?YQ0KeDogeQ==?=");
+        assert_eq!(mirror(&json!(["a"])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_encoded_reads_back(text in any::<String>(), number in any::<i64>()) {
+            let header = encode(&text);
+            prop_assert!(header.bytes().all(|b| (b' '..=b'~').contains(&b)));
+            prop_assert_eq!(decode(header.as_bytes()), Some(text));
+            let number = json!(number);
+            prop_assert!(mirrors(mirror(&number).as_deref(), Some(&number)));
+        }
     }
 }

@@ -8,9 +8,11 @@
 pub mod code;
 pub mod envelope;
 pub mod era;
+pub mod event_reader;
 pub mod frame;
 pub mod header;
 pub mod message;
 pub mod params;
 pub mod splice;
 pub mod sse;
+pub mod tool_headers;

@@ -291,7 +291,7 @@ impl Event {
         let (server, worker, pid) = self.subject();
         fields.extend(server.map(|server| ("server", server.to_owned())));
         fields.extend(worker.map(|worker| ("worker", worker.to_string())));
-        fields.extend(pid.map(|pid| ("pid", pid.to_string())));
+        fields.extend(pid.filter(|p| *p > 0).map(|pid| ("pid", pid.to_string())));
         fields.extend(rest(self));
         fields
     }

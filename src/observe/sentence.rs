@@ -24,7 +24,8 @@ pub(super) fn sentence(event: &Event) -> String {
             pid,
             era,
         } => {
-            format!("worker {worker} of {server} was started as pid {pid} for the {era} era")
+            let seat = seat(*pid);
+            format!("worker {worker} of {server} was started as {seat} for the {era} era")
         }
         Event::WorkerReady {
             server,
@@ -54,7 +55,8 @@ pub(super) fn sentence(event: &Event) -> String {
             };
             let asked = if *expected { " as asked" } else { "" };
             format!(
-                "worker {worker} of {server} (pid {pid}) {}{lost}{asked}",
+                "worker {worker} of {server} ({}) {}{lost}{asked}",
+                seat(*pid),
                 cut(what)
             )
         }
@@ -158,8 +160,9 @@ pub(super) fn sentence(event: &Event) -> String {
             after,
             in_flight,
         } => format!(
-            "worker {worker} of {server} (pid {pid}) is stuck: {} had no answer after {} and the \
+            "worker {worker} of {server} ({}) is stuck: {} had no answer after {} and the \
              cancel was ignored; it is replaced, {} in flight with it",
+            seat(*pid),
             cut(method),
             seconds(*after),
             plural(*in_flight as u64, "other call")
@@ -260,6 +263,14 @@ fn breaker(server: &str, tool: Option<&str>) -> String {
     match tool {
         Some(tool) => format!("the breaker of tool {} of {server}", cut(tool)),
         None => format!("the breaker of {server}"),
+    }
+}
+
+/// What a worker is. An upstream has no process here.
+fn seat(pid: u32) -> String {
+    match pid {
+        0 => "an upstream session".to_owned(),
+        pid => format!("pid {pid}"),
     }
 }
 

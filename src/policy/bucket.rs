@@ -121,7 +121,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
-    use super::{Bucket, Limit};
+    use super::{Bucket, Limit, nanos};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -218,7 +218,7 @@ mod tests {
     impl Naive {
         fn take(&mut self, now: u64, limit: &Limit) -> bool {
             let token = u128::from(SECOND.div_ceil(u64::from(limit.rate)));
-            let tick = limit.refill_interval.as_nanos() as u64;
+            let tick = nanos(limit.refill_interval);
             while self.last_tick + tick <= now {
                 self.last_tick += tick;
                 self.level += u128::from(tick);
@@ -257,7 +257,7 @@ mod tests {
             let limit = Limit { rate, burst_size, refill_interval: Duration::from_millis(tick) };
             let mut bucket = Bucket::default();
             drain(&mut bucket, now, &limit);
-            let wait = bucket.take(now, &limit).unwrap_err().as_nanos() as u64;
+            let wait = nanos(bucket.take(now, &limit).unwrap_err());
             prop_assert!(wait > 0);
             prop_assert!(bucket.take(now + wait - 1, &limit).is_err());
             prop_assert!(bucket.take(now + wait, &limit).is_ok());

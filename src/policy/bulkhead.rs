@@ -72,6 +72,14 @@ impl Bulkhead {
             self.tools.remove(&tool);
         }
     }
+
+    /// `worker` gets no calls any more: those it still has hold up nobody elsewhere.
+    pub fn gone(&mut self, worker: u64) {
+        self.tools.retain(|_, tool| {
+            tool.at.retain(|(id, _)| *id != worker);
+            !tool.at.is_empty()
+        });
+    }
 }
 
 #[cfg(test)]
@@ -129,6 +137,19 @@ mod tests {
         bulkhead.took(7, 0);
         bulkhead.left(7, 0, false, now);
         assert!(!bulkhead.admits(7, 3, 4, now));
+    }
+
+    #[test]
+    fn what_hangs_at_a_worker_that_is_gone_holds_up_nobody() {
+        let now = Instant::now();
+        let mut bulkhead = Bulkhead::default();
+        bulkhead.took(7, 0);
+        assert!(!bulkhead.admits(7, 1, 1, now));
+        bulkhead.gone(0);
+        assert!(bulkhead.admits(7, 1, 1, now));
+        bulkhead.took(7, 1);
+        bulkhead.left(7, 0, false, now);
+        assert!(!bulkhead.admits(7, 2, 1, now), "that one is still there");
     }
 
     #[test]

@@ -192,13 +192,13 @@ mod tests {
         };
         let start = Instant::now();
         let limiter = Limiter::new(start, Limiter::KEYS, limit);
-        let keys = 1_000_000u64;
+        let keys = 1_000_000u32;
         let granted = (0..keys)
             .map(|n| {
                 limiter.take(
-                    digest(n),
+                    digest(u64::from(n)),
                     &limit,
-                    start + n as u32 * Duration::from_nanos(100),
+                    start + n * Duration::from_nanos(100),
                 )
             })
             .filter(|grant| grant.allowed)
@@ -214,7 +214,7 @@ mod tests {
         );
         assert_eq!(overflow.granted, 1);
         assert_eq!(granted as u64, known.len() as u64 + overflow.granted);
-        assert_eq!(overflow.refused, keys - granted as u64);
+        assert_eq!(overflow.refused, u64::from(keys) - granted as u64);
     }
 
     proptest! {
@@ -241,7 +241,7 @@ mod tests {
                 let grant = limiter.take(digest, limit, start + now);
                 if limiter.overflow() == before {
                     let bucket = alone.entry(key).or_default();
-                    let expected = bucket.take(now.as_nanos() as u64, limit);
+                    let expected = bucket.take(super::nanos(now), limit);
                     prop_assert_eq!(grant.allowed, expected.is_ok());
                     prop_assert_eq!(grant.retry_after, expected.err().unwrap_or_default());
                 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::command::LaunchSpec;
+use super::intake::Intake;
 use super::loss::Loss;
 use super::process::{self, ExitWatch, Process, Signal, SpawnError};
 use super::scratch::Scratch;
@@ -19,7 +20,8 @@ use super::stderr::{self, Tail};
 use super::stdin::Stdin;
 use crate::mcp::frame::{Frame, FrameReader};
 
-/// Receives what a worker writes. Called on the worker's task: must not block.
+/// Receives what a worker writes. Called on the tasks of the worker, one at a time for each call:
+/// must not block.
 pub trait Inbox: Send + Sync {
     /// One line, not empty, without its end.
     fn frame(&self, line: &[u8]);
@@ -51,17 +53,43 @@ const KILL: u8 = 2;
 pub struct Worker {
     /// Number, unique in this life of the daemon.
     pub id: u64,
-    /// Process id.
+    /// Process id; 0 for an upstream over HTTP, which has none here.
     pub pid: u32,
     /// Where its frames go.
-    pub stdin: Stdin,
-    /// The last lines of its stderr.
+    pub stdin: Intake,
+    /// The last lines of its stderr, or the last losses of an upstream.
     pub tail: Tail,
     wanted: AtomicU8,
     changed: Notify,
 }
 
 impl Worker {
+    pub(super) fn new(id: u64, pid: u32, stdin: Intake, tail: Tail) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            pid,
+            stdin,
+            tail,
+            wanted: AtomicU8::new(RUN),
+            changed: Notify::new(),
+        })
+    }
+
+    /// What it is, for sentences about it.
+    #[must_use]
+    pub fn seat(&self) -> String {
+        match self.pid {
+            0 => "an upstream session".to_owned(),
+            pid => format!("pid {pid}"),
+        }
+    }
+
+    /// Waits until somebody asks it to end, or to end faster; true if at once.
+    pub(super) async fn asked(&self) -> bool {
+        self.changed.notified().await;
+        self.wanted.load(Ordering::Acquire) == KILL
+    }
+
     /// Ends the worker: closes stdin, then SIGTERM, then SIGKILL, each after a grace.
     pub fn stop(&self) {
         self.want(POLITE);
@@ -93,7 +121,7 @@ pub struct End {
     /// Whether somebody had asked for it.
     pub asked: bool,
     /// Whether SIGKILL ended it, which no program does to itself by a mistake: an operator, or the
-    /// kernel for want of memory.
+    /// kernel for want of memory. Always of an upstream, whose end is no call's doing.
     pub killed: bool,
 }
 
@@ -126,14 +154,8 @@ pub fn start(
     } = process::spawn(spec)?;
     let socket = Arc::new(stdio);
     let (tail, stderr) = stderr::drain(stderr, Arc::from(spec.server.as_str()), id);
-    let worker = Arc::new(Worker {
-        id,
-        pid,
-        stdin: Stdin::new(Arc::clone(&socket), bounds.write_queue_bytes),
-        tail,
-        wanted: AtomicU8::new(RUN),
-        changed: Notify::new(),
-    });
+    let stdin = Stdin::new(Arc::clone(&socket), bounds.write_queue_bytes);
+    let worker = Worker::new(id, pid, Intake::Process(stdin), tail);
     let life = Life {
         worker: Arc::clone(&worker),
         socket,

@@ -15,6 +15,9 @@ pub enum Fate {
         /// When it may be tried again, if the far side said so.
         retry_after: Option<Duration>,
     },
+    /// The far side does not know the session it was sent in, and did not look at it: another
+    /// session may send it again without harm.
+    Forgotten,
     /// It was answered with something that is no MCP.
     Garbled,
 }

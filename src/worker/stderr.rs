@@ -34,7 +34,7 @@ impl Tail {
         lines.iter().cloned().collect()
     }
 
-    fn push(&self, line: &str) {
+    pub(super) fn push(&self, line: &str) {
         let kept = line.chars().take(KEPT_CHARACTERS).collect();
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.len() == KEPT_LINES {

@@ -57,10 +57,10 @@ def toml(value: Any) -> str:
 
 
 def server_tables(servers: Mapping[str, Mapping[str, Any]], mark: str) -> str:
-    """The `[servers.NAME]` tables, each with the mark in its environment."""
+    """The `[servers.NAME]` tables, each with the mark in the environment of its workers, if it has any."""
     lines = []
     for name, table in servers.items():
-        settings = {**table, "env": {**table.get("env", {}), MARK: mark}}
+        settings = table if "url" in table else {**table, "env": {**table.get("env", {}), MARK: mark}}
         lines += [f"[servers.{name}]", *(f"{key} = {toml(value)}" for key, value in settings.items()), ""]
     return "\n".join(lines)
 

@@ -55,6 +55,17 @@ pub(crate) fn send(
     headers: &[(&str, &str)],
     body: Option<&[u8]>,
 ) -> Response {
+    send_raw(address, &compose(address, method, path, headers, body))
+}
+
+/// The bytes of such a request.
+pub(crate) fn compose(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<&[u8]>,
+) -> Vec<u8> {
     let named = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     let mut head = format!("{method} {path} HTTP/1.1\r\n");
     if !named("host") {
@@ -69,18 +80,23 @@ pub(crate) fn send(
     head.push_str("\r\n");
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(body.unwrap_or_default());
-    send_raw(address, &bytes)
+    bytes
 }
 
 /// Sends these bytes and reads the head of the answer.
 pub(crate) fn send_raw(address: SocketAddr, bytes: &[u8]) -> Response {
+    Response::read(BufReader::new(write_raw(address, bytes)))
+}
+
+/// Sends these bytes and reads nothing yet.
+pub(crate) fn write_raw(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     // A server may answer and close before it has read everything.
     let _ = stream.write_all(bytes);
-    Response::read(BufReader::new(stream))
+    stream
 }
 
 impl Response {

@@ -1,6 +1,6 @@
 //! MCP clients of both eras, as plain as they can be: what an SDK would send, and the raw answers.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
@@ -165,6 +165,20 @@ pub(crate) fn text(answer: &Value) -> String {
         .to_owned()
 }
 
+/// Code, reason and `retryable` of a refusal.
+pub(crate) fn refusal(answer: &Value) -> (i64, String, bool) {
+    let (error, data) = (&answer["error"], &answer["error"]["data"]);
+    let told = (|| {
+        let reason = data["reason"].as_str()?.to_owned();
+        Some((
+            error["code"].as_i64()?,
+            reason,
+            data["retryable"].as_bool()?,
+        ))
+    })();
+    told.unwrap_or_else(|| panic!("no refusal: {answer}"))
+}
+
 /// `params` with the metadata of a modern request.
 pub(crate) fn with_meta(mut params: Value) -> Value {
     let meta = json!({
@@ -183,17 +197,35 @@ pub(crate) fn with_meta(mut params: Value) -> Value {
     params
 }
 
-/// A modern request as an SDK sends it, its answer not read yet.
-pub(crate) fn modern(address: SocketAddr, id: &Value, method: &str, params: &Value) -> Response {
+/// The bytes of a modern request as an SDK sends it.
+fn modern_bytes(address: SocketAddr, id: &Value, method: &str, params: &Value) -> Vec<u8> {
     let params = with_meta(params.clone());
     let name = match method {
         "resources/read" => params["uri"].as_str(),
         _ => params["name"].as_str(),
     };
-    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-    let mut headers = vec![("MCP-Protocol-Version", MODERN), ("Mcp-Method", method)];
+    let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+    let mut headers = vec![
+        ACCEPT,
+        JSON,
+        ("MCP-Protocol-Version", MODERN),
+        ("Mcp-Method", method),
+    ];
     headers.extend(name.map(|name| ("Mcp-Name", name)));
-    post(address, "/mcp", &headers, &body.to_string())
+    http::compose(address, "POST", "/mcp", &headers, Some(body.as_bytes()))
+}
+
+/// A modern request, its answer not read yet.
+pub(crate) fn modern(address: SocketAddr, id: &Value, method: &str, params: &Value) -> Response {
+    http::send_raw(address, &modern_bytes(address, id, method, params))
+}
+
+/// A modern tool call of which not even the head of the answer has been read: dropping it is what a
+/// client does that does not want it any more.
+pub(crate) fn modern_begun(address: SocketAddr, tool: &str, arguments: &Value) -> TcpStream {
+    let params = json!({"name": tool, "arguments": arguments});
+    let bytes = modern_bytes(address, &json!(1), "tools/call", &params);
+    http::write_raw(address, &bytes)
 }
 
 /// A modern tool call, its answer not read yet.

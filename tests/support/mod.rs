@@ -12,4 +12,7 @@
 pub(crate) mod daemon;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod ledger;
 pub(crate) mod mcp;
+pub(crate) mod script;
+pub(crate) mod toxic;

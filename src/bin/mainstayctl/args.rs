@@ -15,8 +15,8 @@ use std::time::Duration;
     name = "mainstayctl",
     version,
     after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call), or \
-                  `status --check` found something missing or down; 64 wrong command line; 69 no \
-                  daemon answers."
+                  `status --check` found something missing or down, or `stress` says FAIL; 64 wrong \
+                  command line; 69 no daemon answers."
 )]
 pub(crate) struct Args {
     /// Admin socket of the daemon [default: $MAINSTAY_SOCKET, else the first found of

@@ -15,6 +15,7 @@ use self::places::{Places, Seat, Turn, Waiter};
 use super::member::Member;
 use crate::policy::class::Class;
 use crate::policy::codel::Pace;
+use crate::policy::concurrency::{Concurrency, Settings};
 use crate::policy::fair_queue::{Cause, Entry, Pushed, Ticket};
 use crate::policy::refusal::Refusal;
 
@@ -34,6 +35,9 @@ pub struct Lane {
     /// A worker may still come: worth waiting for longer than `acquire_timeout`.
     has_hope: AtomicBool,
     places: Mutex<Places>,
+    /// Calls a worker takes at a time, as it is now.
+    limit: AtomicUsize,
+    adaptive: Option<Mutex<Concurrency>>,
 }
 
 /// What a lane looks like.
@@ -94,9 +98,16 @@ impl Lease {
         &self.member
     }
 
-    /// The worker has answered: its tool works.
-    pub fn answered(mut self) {
+    /// The worker has answered after the call had `waited` there behind others: its tool works.
+    pub fn answered(mut self, waited: Duration) {
         self.answered = true;
+        self.lane.observe(waited, self.member.leases(), false);
+    }
+
+    /// The call's time was over before the worker answered.
+    pub(super) fn timed_out(&self) {
+        self.lane
+            .observe(Duration::ZERO, self.member.leases(), true);
     }
 }
 
@@ -119,6 +130,8 @@ pub struct LaneBounds {
     pub acquire_timeout: Duration,
     /// How long a caller is held while none does, but one is to be expected.
     pub hold: Duration,
+    /// Find out how many calls a worker takes at a time, up to `concurrency`.
+    pub adaptive: bool,
 }
 
 impl Lane {
@@ -127,6 +140,14 @@ impl Lane {
     pub fn new(bounds: &LaneBounds, pressure: Arc<Notify>) -> Arc<Self> {
         Arc::new(Self {
             places: Mutex::new(Places::new(bounds)),
+            limit: AtomicUsize::new(bounds.concurrency),
+            adaptive: bounds.adaptive.then(|| {
+                Mutex::new(Concurrency::new(Settings {
+                    ceiling: bounds.concurrency,
+                    target: bounds.acquire_timeout / 10,
+                    pause: bounds.acquire_timeout / 5,
+                }))
+            }),
             bounds: bounds.clone(),
             pressure,
             can_grow: AtomicBool::new(false),
@@ -147,6 +168,22 @@ impl Lane {
         !self.has_hope.load(Ordering::Relaxed) && self.view().idle == 0
     }
 
+    /// Calls a worker takes at a time.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    /// A call has ended that waited so long at its worker behind others, of `in_flight` there. It
+    /// says how many a worker can take, where that is to be found out.
+    pub fn observe(&self, waited: Duration, in_flight: usize, timed_out: bool) {
+        if let Some(adaptive) = &self.adaptive {
+            let mut adaptive = adaptive.lock().unwrap_or_else(PoisonError::into_inner);
+            adaptive.observe(Instant::now(), waited, in_flight, timed_out);
+            self.limit.store(adaptive.limit(), Ordering::Relaxed);
+        }
+    }
+
     fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,11 +195,10 @@ impl Lane {
     }
 
     /// Takes a worker out; its leases stay valid.
-    pub fn remove(&self, id: u64) -> bool {
-        let mut places = self.places();
-        let before = places.members.len();
-        places.members.retain(|m| m.id() != id);
-        places.members.len() < before
+    pub fn remove(self: &Arc<Self>, id: u64) {
+        self.places().remove(id);
+        // A tool that hung there may be let at another worker now.
+        self.serve_waiters();
     }
 
     /// The workers, oldest first.
@@ -198,7 +234,7 @@ impl Lane {
         let member = match preferred {
             Some(member) => member,
             None if !places.nobody_waits() => return None,
-            None => places.choose(want.seat(), self.bounds.concurrency, Instant::now())?,
+            None => places.choose(want.seat(), self.concurrency(), Instant::now())?,
         };
         Some(self.grant(&mut places, member, want.seat()))
     }
@@ -324,7 +360,7 @@ impl Lane {
         // Less than one worker's worth of places is left: time for a spare, if the actor may start
         // one and has not seen as many calls already. Waking it for each would cost as much as
         // the call.
-        let concurrency = self.bounds.concurrency;
+        let concurrency = self.concurrency();
         let short = places.in_flight + concurrency > places.members.len() * concurrency;
         if short && self.can_grow.load(Ordering::Relaxed) && places.in_flight > places.seen {
             places.seen = places.in_flight;
@@ -356,7 +392,7 @@ impl Lane {
             let mut shed = Vec::new();
             let (served, retry_after) = {
                 let mut places = self.places();
-                let turn = places.next(self.bounds.concurrency, Instant::now(), &mut shed);
+                let turn = places.next(self.concurrency(), Instant::now(), &mut shed);
                 let served = match turn {
                     Turn::Nobody => None,
                     Turn::Serve(waiter, member) => {

@@ -110,6 +110,12 @@ impl Places {
         self.bulkhead.left(seat.tool, member.id(), answered, now);
     }
 
+    /// Takes a worker out; what it still has is nobody else's matter.
+    pub(super) fn remove(&mut self, id: u64) {
+        self.members.retain(|m| m.id() != id);
+        self.bulkhead.gone(id);
+    }
+
     pub(super) fn waiting(&self) -> usize {
         self.queue.len() + self.parked.values().map(FairQueue::len).sum::<usize>()
     }
