@@ -202,10 +202,10 @@ fn calls_of_a_tool_that_hangs_wait_within_the_bounds_of_the_queue() {
     daemon.until("all are ready", |s| s.ready == 4);
     let session = Session::open(&daemon);
     let hanging: Vec<_> = (0..30)
-        .map(|n| session.start(&json!(n), "slow", &json!({"ms": 2_000})))
+        .map(|n| session.start(&json!(n), "slow", &json!({"ms": 3_000})))
         .collect();
     let full = daemon.until("the others are refused", |s| {
-        s.in_flight + s.queued < 30 && s.counters.refusals["overloaded"] >= 20
+        s.in_flight + s.queued < 30 && s.counters.refusals["overloaded"] >= 21
     });
     // A quarter of the queue is kept for other tools, as of the workers.
     assert_eq!((full.in_flight, full.queued), (3, 6), "{full:#?}");
@@ -213,6 +213,22 @@ fn calls_of_a_tool_that_hangs_wait_within_the_bounds_of_the_queue() {
         let others: Vec<_> = (0..3).map(|_| scope.spawn(|| echo(&session))).collect();
         others.into_iter().for_each(|other| other.join().unwrap());
     });
+    // What waits aside is in the queue all the same: two of the others fit beside them.
+    let other = json!({"steps": 1, "ms": 1_000});
+    let others: Vec<_> = (0..4)
+        .map(|n| session.start(&json!(format!("o{n}")), "progress", &other))
+        .collect();
+    let full = daemon.until("one does not fit", |s| {
+        s.counters.refusals["overloaded"] >= 22
+    });
+    assert_eq!((full.in_flight, full.queued), (4, 8), "{full:#?}");
+    let answers = others.into_iter().map(mcp::response);
+    assert_eq!(
+        answers
+            .filter(|answer| answer.get("result").is_some())
+            .count(),
+        3
+    );
     let answers = hanging.into_iter().map(mcp::response);
     let served = answers.filter(|answer| answer.get("result").is_some());
     assert_eq!(served.count(), 9);
