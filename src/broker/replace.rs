@@ -14,10 +14,11 @@ use super::stats::bump;
 use crate::config;
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
+use crate::policy::pool::recycle_token;
 
 impl Server {
-    /// Replaces a worker that is due for it, one at a time and its successor first. Never under
-    /// state that somebody still needs.
+    /// Replaces workers that are due for it, a few at a time and successors first. Never under state
+    /// that somebody still needs.
     pub(super) fn recycle(self: &Arc<Self>) {
         if self.config().state == config::State::Shared {
             return;
@@ -25,18 +26,15 @@ impl Server {
         let now = Instant::now();
         let is_well = {
             let roster = self.roster();
-            if roster.replacing.is_some() || !roster.starting.is_empty() {
-                return;
-            }
             roster.restart.failures(now) == 0
         };
         for era in [Era::Legacy, Era::Modern] {
             for member in self.lane(era).members() {
-                if let Some(reason) = self.due(&member, is_well) {
-                    if !member.is_pinned(now) {
-                        self.replace(&member, &reason);
-                        return;
-                    }
+                let due = self
+                    .due(&member, is_well)
+                    .filter(|_| !member.is_pinned(now));
+                if due.is_some_and(|reason| !self.replace(&member, &reason)) {
+                    return;
                 }
             }
         }
@@ -57,7 +55,8 @@ impl Server {
     }
 
     /// Starts the successor of a worker, which ends once that one is ready and its calls are done.
-    /// One at a time; false if another is being replaced just now, or starts are paced.
+    /// One or a fifth of the pool at a time; false if others are being started or replaced just now,
+    /// or starts are paced.
     pub(super) fn replace(self: &Arc<Self>, member: &Arc<Member>, reason: &str) -> bool {
         let opening = match member.locked() {
             Locked::Modern => Opening::Modern,
@@ -68,13 +67,17 @@ impl Server {
         let now = Instant::now();
         let successor = {
             let mut roster = self.roster();
-            if roster.replacing.is_some() || roster.restart.wait(now, true) > Duration::ZERO {
+            // A successor is a start like any other, and one more than the pool needs.
+            let busy = roster.starting.len() >= self.shared().start_cap
+                || roster.replacing.len() >= recycle_token(self.config().pool.max_size);
+            let known = roster.replacing.iter().any(|r| r.old == member.id());
+            if busy || known || roster.restart.wait(now, true) > Duration::ZERO {
                 return false;
             }
             let successor = self.number_worker();
             roster.restart.started(now);
             roster.starting.insert(successor, opening);
-            roster.replacing = Some(Replacement {
+            roster.replacing.push(Replacement {
                 old: member.id(),
                 successor,
             });

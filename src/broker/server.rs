@@ -73,8 +73,8 @@ pub(super) struct Roster {
     pub starting: BTreeMap<u64, Opening>,
     pub restart: Restart,
     pub last_failure: Option<LastFailure>,
-    /// The worker being replaced, until its successor is ready.
-    pub replacing: Option<Replacement>,
+    /// The workers being replaced, until their successors are ready.
+    pub replacing: Vec<Replacement>,
     /// What a start takes, lately.
     pub start_time: Option<Duration>,
     /// Since when each era has had more workers than needed.
@@ -93,10 +93,7 @@ impl Roster {
     /// A worker has ended, or was never started: a replacement it was part of is off.
     pub(super) fn gone(&mut self, id: u64) {
         self.starting.remove(&id);
-        let part = |r: &Replacement| r.old == id || r.successor == id;
-        if self.replacing.as_ref().is_some_and(part) {
-            self.replacing = None;
-        }
+        self.replacing.retain(|r| r.old != id && r.successor != id);
     }
 
     /// A worker is ready. Returns the one that it replaces, if any.
@@ -104,9 +101,8 @@ impl Roster {
         self.starting.remove(&id);
         self.restart.ready(now);
         self.start_time = Some(self.start_time.map_or(took, |mean| (mean * 3 + took) / 4));
-        let replacement = self.replacing.filter(|r| r.successor == id)?;
-        self.replacing = None;
-        Some(replacement.old)
+        let at = self.replacing.iter().position(|r| r.successor == id)?;
+        Some(self.replacing.swap_remove(at).old)
     }
 }
 
@@ -186,7 +182,7 @@ impl Server {
                 starting: BTreeMap::new(),
                 restart,
                 last_failure: None,
-                replacing: None,
+                replacing: Vec::new(),
                 start_time: None,
                 surplus_since: HashMap::new(),
                 down_since: None,

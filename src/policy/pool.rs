@@ -129,47 +129,16 @@ fn wanted_for_calls(view: View, law: Law) -> usize {
     (view.in_flight + spare).div_ceil(concurrency) + more
 }
 
-/// How to replace workers that are due for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Recycle {
-    /// Start so many successors; the old ones go when those are ready.
-    Replace(usize),
-    /// There is no room for a successor: so many may go now.
-    Retire(usize),
-    /// Not now.
-    Wait,
-}
-
-/// How many of the `due` workers may be recycled now, while `under_way` are being replaced already:
-/// one or a fifth of the pool at a time, with successors first. A pool whose `min_size` is its
-/// `max_size` has one worker more meanwhile, since nobody could ever go otherwise.
+/// Workers of a pool of this size that may be replaced at a time: one, or a fifth. Starts cost the cores
+/// that serve, and each successor is one worker more for a while.
 #[must_use]
-pub fn recycle(view: View, law: Law, others: usize, due: usize, under_way: usize) -> Recycle {
-    let size = view.ready + view.bound;
-    let token = (size / RECYCLED_AT_A_TIME).max(1);
-    let count = due.min(token.saturating_sub(under_way));
-    if count == 0 {
-        return Recycle::Wait;
-    }
-    let room = law.max_size.saturating_sub(size + view.starting + others);
-    if room > 0 {
-        let starts = law.start_cap.saturating_sub(view.starting);
-        return match count.min(room).min(starts) {
-            0 => Recycle::Wait,
-            starts => Recycle::Replace(starts),
-        };
-    }
-    let keep = law.min_size.max(law.min_serving);
-    match count.min(view.ready.saturating_sub(keep)) {
-        0 if law.min_size >= law.max_size && under_way + view.starting == 0 => Recycle::Replace(1),
-        0 => Recycle::Wait,
-        gone => Recycle::Retire(gone),
-    }
+pub fn recycle_token(size: usize) -> usize {
+    (size / RECYCLED_AT_A_TIME).max(1)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Law, Recycle, Verdict, View, decide, recycle};
+    use super::{Law, Verdict, View, decide, recycle_token};
     use proptest::prelude::*;
     use std::time::Duration;
 
@@ -357,52 +326,10 @@ mod tests {
     }
 
     #[test]
-    fn one_or_a_fifth_is_recycled_at_a_time_with_its_successor_first() {
-        let law = Law {
-            start_cap: 9,
-            ..SHARED
-        };
-        let pool = |ready| View {
-            ready,
-            ..View::default()
-        };
-        for (ready, under_way, verdict) in [
-            (5, 0, Recycle::Replace(1)),
-            (5, 1, Recycle::Wait),
-            (15, 0, Recycle::Replace(3)),
-            (15, 2, Recycle::Replace(1)),
-            (15, 3, Recycle::Wait),
-            (19, 0, Recycle::Replace(1)),
-            (20, 0, Recycle::Retire(4)),
-            (1, 0, Recycle::Replace(1)),
-        ] {
-            assert_eq!(
-                recycle(pool(ready), law, 0, 20, under_way),
-                verdict,
-                "{ready}"
-            );
+    fn one_or_a_fifth_is_replaced_at_a_time() {
+        for (size, token) in [(0, 1), (1, 1), (9, 1), (10, 2), (20, 4), (24, 4)] {
+            assert_eq!(recycle_token(size), token, "{size}");
         }
-        assert_eq!(
-            recycle(pool(20), law, 0, 0, 0),
-            Recycle::Wait,
-            "nobody is due"
-        );
-        let tight = Law {
-            min_size: 20,
-            ..law
-        };
-        assert_eq!(recycle(pool(20), tight, 0, 20, 0), Recycle::Replace(1));
-        assert_eq!(recycle(pool(20), tight, 0, 20, 1), Recycle::Wait);
-        let next_door = Law {
-            min_size: 1,
-            max_size: 2,
-            ..law
-        };
-        assert_eq!(
-            recycle(pool(1), next_door, 1, 1, 0),
-            Recycle::Wait,
-            "never the last one"
-        );
     }
 
     proptest! {
@@ -411,7 +338,7 @@ mod tests {
             ready in 0usize..30, idle in 0usize..30, bound in 0usize..30, starting in 0usize..5,
             in_flight in 0usize..300, waiting in 0usize..300, min in 0usize..10, extra in 0usize..20,
             concurrency in 1usize..20, cap in 1usize..5, session: bool, others in 0usize..10,
-            times in prop::option::of((0u64..100_000, 0u64..10_000)), due in 0usize..30, under_way in 0usize..5,
+            times in prop::option::of((0u64..100_000, 0u64..10_000)),
         ) {
             let view = View { ready, idle: idle.min(ready), bound, starting, in_flight, waiting, ..timed(times) };
             let law = Law { min_size: min, max_size: min + extra, concurrency, start_cap: cap, bound: session, ..SHARED };
@@ -426,20 +353,6 @@ mod tests {
                     prop_assert!(ready + starting - n >= law.min_size);
                 }
                 Verdict::Keep => {}
-            }
-            let owned = ready + bound + starting;
-            match recycle(view, law, others, due, under_way) {
-                Recycle::Replace(n) => {
-                    let one_more = usize::from(law.min_size == law.max_size);
-                    prop_assert!(n > 0 && n <= due);
-                    prop_assert!(owned + others + n <= law.max_size.max(owned + others) + one_more);
-                    prop_assert!(under_way + n <= ((ready + bound) / 5).max(1));
-                }
-                Recycle::Retire(n) => {
-                    prop_assert!(n > 0 && n <= due);
-                    prop_assert!(ready - n >= law.min_size.max(law.min_serving));
-                }
-                Recycle::Wait => {}
             }
         }
     }
