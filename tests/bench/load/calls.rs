@@ -73,7 +73,7 @@ async fn prepare(plan: &Plan, client: usize) -> Result<(Connection, Call), Failu
                 .to_owned()
         }
         Script::Legacy => {
-            let session = handshake(&mut connection, &plan.address, &plan.path).await?;
+            let session = handshake(&mut connection, &plan.address, &plan.path, "").await?;
             format!("MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: {session}\r\n")
         }
     };
@@ -83,21 +83,23 @@ async fn prepare(plan: &Plan, client: usize) -> Result<(Connection, Call), Failu
     Ok((connection, call))
 }
 
-fn post(address: &str, path: &str, headers: &str, length: usize) -> String {
+/// The head of a POST with so long a body.
+pub(crate) fn post(address: &str, path: &str, headers: &str, length: usize) -> String {
     format!(
         "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
          Accept: application/json, text/event-stream\r\n{headers}Content-Length: {length}\r\n\r\n"
     )
 }
 
-/// Opens a legacy session and returns its id.
+/// Opens a legacy session and returns its id. `headers` are sent besides.
 pub(crate) async fn handshake(
     connection: &mut Connection,
     address: &str,
     path: &str,
+    headers: &str,
 ) -> Result<String, Failure> {
     let hello = r#"{"jsonrpc":"2.0","id":0,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"load","version":"1"}}}"#;
-    let head = post(address, path, "", hello.len());
+    let head = post(address, path, headers, hello.len());
     connection.send(format!("{head}{hello}").as_bytes()).await?;
     let answer = connection.answer(true).await?;
     let session = answer
@@ -110,7 +112,8 @@ pub(crate) async fn handshake(
         })?
         .to_owned();
     let done = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    let headers = format!("MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: {session}\r\n");
+    let headers =
+        format!("{headers}MCP-Protocol-Version: 2025-11-25\r\nMcp-Session-Id: {session}\r\n");
     let head = post(address, path, &headers, done.len());
     connection.send(format!("{head}{done}").as_bytes()).await?;
     let answer = connection.answer(false).await?;

@@ -17,7 +17,7 @@ pub(crate) async fn open(
     let mut opener = Connection::open(address).await?;
     let mut held = Vec::new();
     for _ in 0..count {
-        let session = handshake(&mut opener, address, path).await?;
+        let session = handshake(&mut opener, address, path, "").await?;
         if streams {
             let get = format!(
                 "GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: text/event-stream\r\n\

@@ -6,11 +6,13 @@
 //! load modern|legacy|raw ADDR:PORT PATH CLIENTS SECONDS WARMUP   calls
 //! load stdio PROGRAM SECONDS                                     calls over pipes, no daemon
 //! load sessions|streams ADDR:PORT PATH COUNT                     idle sessions, until stdin ends
+//! load plan FILE                                                 groups of clients, see plan.rs
 //! ```
 
 mod calls;
 mod http;
 mod idle;
+mod plan;
 mod script;
 mod stdio;
 mod tally;
@@ -22,7 +24,8 @@ use std::time::Duration;
 use script::Script;
 
 const USAGE: &str = "usage: load modern|legacy|raw ADDR:PORT PATH CLIENTS SECONDS WARMUP, \
-                     load stdio PROGRAM SECONDS, or load sessions|streams ADDR:PORT PATH COUNT";
+                     load stdio PROGRAM SECONDS, load sessions|streams ADDR:PORT PATH COUNT, \
+                     or load plan FILE";
 
 /// What can go wrong in here: anything, and all of it ends the run.
 pub(crate) type Failure = Box<dyn Error>;
@@ -39,6 +42,10 @@ fn main() -> Result<(), Failure> {
         .build()?;
     let line = match args.as_slice() {
         ["stdio", program, span] => stdio::run(program, seconds(span)?)?,
+        ["plan", file] => {
+            let plan = serde_json::from_slice(&std::fs::read(file)?)?;
+            runtime.block_on(plan::run(&plan))?
+        }
         [mode @ ("sessions" | "streams"), address, path, count] => {
             let held = idle::open(address, path, count.parse()?, *mode == "streams");
             return runtime.block_on(async {
