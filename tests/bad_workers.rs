@@ -347,11 +347,11 @@ fn a_worker_that_does_not_read_blocks_only_itself() {
 }
 
 #[test]
-fn a_flood_of_stderr_hangs_nothing() {
+fn pitfall_9_a_flood_of_stderr_hangs_nothing() {
     let daemon = daemon(ONE);
     let session = Session::open(&daemon);
-    for newline in [true, false] {
-        let flood = json!({"bytes": 8 << 20, "newline": newline});
+    for (bytes, newline) in [(8_u64 << 20, true), (1 << 30, false)] {
+        let flood = json!({"bytes": bytes, "newline": newline});
         assert_eq!(session.text("stderr", &flood), "written");
     }
     assert_eq!(session.text("echo", &json!({"text": "x"})), "x");

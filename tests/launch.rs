@@ -390,7 +390,31 @@ async fn a_signal_reaches_a_worker_that_has_hardly_started() {
 }
 
 #[tokio::test]
-async fn the_group_takes_its_grandchildren_along() {
+async fn pitfall_11_a_worker_outlives_the_thread_that_started_it() {
+    let bench = Bench::new();
+    let runtime = tokio::runtime::Handle::current();
+    // A parent-death signal follows the thread that forked, not the process.
+    let spec = bench.shell("echo up; exec sleep 1000");
+    let mut process = std::thread::scope(|scope| {
+        let started = scope.spawn(|| {
+            let _inside = runtime.enter();
+            spawn(&spec).unwrap()
+        });
+        started.join().unwrap()
+    });
+    bench.started.0.borrow_mut().push(process.pid);
+    assert_eq!(first_line(&mut process).await, "up");
+    // Whatever the kernel has to say about the end of the thread, it has said by the next exchange.
+    for _ in 0..50 {
+        assert!(lives(process.pid), "it died with the thread");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(signal_group(process.pid, Signal::Kill).unwrap());
+    assert_eq!(ended(&mut process.exit).await, "was killed by SIGKILL");
+}
+
+#[tokio::test]
+async fn pitfall_10_the_group_takes_its_grandchildren_along() {
     let bench = Bench::new();
     let mut process = bench.start(&bench.shell("sleep 1000 & echo $!; wait"));
     let grandchild: u32 = first_line(&mut process).await.parse().unwrap();
@@ -401,7 +425,7 @@ async fn the_group_takes_its_grandchildren_along() {
 }
 
 #[tokio::test]
-async fn what_left_the_group_is_found_by_its_session() {
+async fn pitfall_10_what_left_the_group_is_found_by_its_session() {
     let bench = Bench::new();
     // timeout(1) makes a process group of its own, as job control in a shell does.
     let mut process = bench.start(&bench.shell("timeout 1000 sleep 1000 & echo $!; cat"));

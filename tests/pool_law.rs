@@ -29,7 +29,7 @@ fn echo(session: &Session) {
 }
 
 #[test]
-fn the_last_worker_that_gives_no_sign_of_life_stays_until_there_is_another() {
+fn pitfall_4_the_last_worker_that_gives_no_sign_of_life_stays_until_there_is_another() {
     for size in 1..=3 {
         let daemon = Daemon::start(&format!(
             "[servers.a]\n{}start_timeout = \"1s\"\n\
@@ -134,7 +134,7 @@ fn a_successor_that_fails_is_no_reason_to_recycle_nobody_any_more() {
 }
 
 #[test]
-fn fifty_waiters_start_no_fifty_workers() {
+fn pitfall_7_fifty_waiters_start_no_fifty_workers() {
     let daemon = Daemon::ready(&format!(
         "[servers.a]\n{}concurrency = 1\npool = {{ min_size = 1, max_size = 20 }}\n",
         chaos(&["--start-delay", "2000"])

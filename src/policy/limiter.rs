@@ -152,9 +152,8 @@ mod tests {
         );
     }
 
-    /// Pitfall 5: an evicted key gets a fresh bucket.
     #[test]
-    fn keys_that_come_and_go_get_no_fresh_bucket() {
+    fn pitfall_5_keys_that_come_and_go_get_no_fresh_bucket() {
         let limit = Limit {
             rate: 1,
             burst_size: 2,
