@@ -389,7 +389,7 @@ async fn a_signal_reaches_a_worker_that_has_hardly_started() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pitfall_11_a_worker_outlives_the_thread_that_started_it() {
     let bench = Bench::new();
     let runtime = tokio::runtime::Handle::current();
@@ -397,13 +397,15 @@ async fn pitfall_11_a_worker_outlives_the_thread_that_started_it() {
     let spec = bench.shell("echo up; exec sleep 1000");
     let mut process = std::thread::scope(|scope| {
         let started = scope.spawn(|| {
-            let _inside = runtime.enter();
-            spawn(&spec).unwrap()
+            runtime.block_on(async {
+                let mut process = spawn(&spec).unwrap();
+                assert_eq!(first_line(&mut process).await, "up");
+                process
+            })
         });
         started.join().unwrap()
     });
     bench.started.0.borrow_mut().push(process.pid);
-    assert_eq!(first_line(&mut process).await, "up");
     // Whatever the kernel has to say about the end of the thread, it has said by the next exchange.
     for _ in 0..50 {
         assert!(lives(process.pid), "it died with the thread");
