@@ -139,10 +139,7 @@ impl Server {
         }
         if guards.is_shedding() && call.class() == Class::Background {
             let reason = guards.pressure().map(|p| p.reason).unwrap_or_default();
-            return Err(Refusal::overloaded(
-                format!("calls of class background are refused for now: {reason}"),
-                AGAIN,
-            ));
+            return Err(shed(&reason));
         }
         if guards.has_marks() {
             self.check_quarantine(call, now)?;
@@ -285,12 +282,17 @@ impl Server {
     }
 
     fn shed_waiting(&self, reason: &str) {
-        let refusal = Refusal::overloaded(
-            format!("calls of class background are refused for now: {reason}"),
-            AGAIN,
-        );
+        let refusal = shed(reason);
         for era in crate::mcp::era::Era::ALL {
             self.lane(era).shed(Class::Background, &refusal);
         }
     }
+}
+
+/// What a call of class `background` hears under pressure.
+fn shed(reason: &str) -> Refusal {
+    Refusal::overloaded(
+        format!("calls of class background are refused while {reason}"),
+        AGAIN,
+    )
 }

@@ -40,7 +40,7 @@ impl Server {
                     limit: config.memory.soft_limit,
                 });
                 format!(
-                    "its workers use {} MiB, above the soft limit of {} MiB",
+                    "the workers use {} MiB, above the soft limit of {} MiB",
                     verdict.total >> 20,
                     config.memory.soft_limit >> 20
                 )
