@@ -34,3 +34,4 @@ test: lint unit build
 bench: build
 	$(CARGO) bench --locked --bench guards
 	tests/bench/run target/release/mainstayd
+	tests/bench/guards target/release/mainstayd

@@ -16,6 +16,8 @@ use mainstay::policy::limiter::Limiter;
 thread_local! {
     /// Of this thread alone: the test's harness has others.
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that are allocated and not freed; wraps if another thread allocated what is freed.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -26,11 +28,13 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        HELD.with(|held| held.set(held.get().wrapping_add(layout.size())));
         // SAFETY: as the caller promised.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        HELD.with(|held| held.set(held.get().wrapping_sub(layout.size())));
         // SAFETY: as the caller promised.
         unsafe { System.dealloc(place, layout) }
     }
@@ -104,4 +108,27 @@ fn a_call_that_is_let_through_costs_no_allocation() {
     assert!(served > 9000, "{served} were served");
     assert_eq!(count, 0, "allocations for 10,000 calls");
     assert_eq!(allocations(|| drop(Box::new(1))), 1, "the counter counts");
+}
+
+#[test]
+fn a_million_keys_of_the_limiter_hold_less_than_sixteen_mebibytes() {
+    let start = Instant::now();
+    let before = HELD.get();
+    let limit = Limit {
+        rate: 1,
+        burst_size: 1,
+        ..Limit::default()
+    };
+    let limiter = Limiter::new(start, Limiter::KEYS, limit);
+    for n in 0..1_000_000u64 {
+        let _ = limiter.take(n.wrapping_mul(0x9E37_79B9_7F4A_7C15), &limit, start);
+    }
+    let held = HELD.get().wrapping_sub(before);
+    assert!(held < 16 << 20, "{held} bytes");
+    assert!(held > Limiter::KEYS * 8, "only {held} bytes: not counted");
+    let told = limiter.size();
+    assert!(
+        told.abs_diff(held) < 64 << 10,
+        "it says {told}, holds {held}"
+    );
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::daemon::{Daemon, chaos};
+use support::http::PATIENCE;
 use support::mcp::{MODERN, post, response, with_meta};
 
 const MODEST: [&str; 4] = ["ann", "bob", "cid", "dot"];
@@ -65,8 +66,8 @@ struct Count {
 }
 
 /// So many clients of each principal, all calling as fast as they can; those of the greedy one come
-/// back at once when refused, the others when they are told to.
-fn load(daemon: &Daemon, clients: &[(&'static str, usize)]) -> Vec<Count> {
+/// back at once when refused, the others when they are told to. `once`: until each was served.
+fn load(daemon: &Daemon, clients: &[(&'static str, usize)], once: bool) -> Vec<Count> {
     let counts = Mutex::new(vec![Count::default(); clients.len()]);
     thread::scope(|scope| {
         for (at, (name, number)) in clients.iter().enumerate() {
@@ -74,11 +75,14 @@ fn load(daemon: &Daemon, clients: &[(&'static str, usize)]) -> Vec<Count> {
                 let counts = &counts;
                 scope.spawn(move || {
                     let mut mine = Count::default();
-                    let end = Instant::now() + SPAN;
+                    let end = Instant::now() + if once { PATIENCE } else { SPAN };
                     while Instant::now() < end {
                         let answer = call(daemon, name);
                         if answer.get("result").is_some() {
                             mine.served += 1;
+                            if once {
+                                break;
+                            }
                             continue;
                         }
                         let data = &answer["error"]["data"];
@@ -104,10 +108,10 @@ fn load(daemon: &Daemon, clients: &[(&'static str, usize)]) -> Vec<Count> {
 fn a_greedy_principal_takes_no_share_of_the_modest_ones() {
     // The queue is shorter than the greed.
     let daemon = daemon("queue_size = 48\n", "");
-    let alone = load(&daemon, &[(GREEDY, PLACES)])[0].served;
+    let alone = load(&daemon, &[(GREEDY, PLACES)], false)[0].served;
     let mut clients = vec![(GREEDY, PLACES * 10)];
     clients.extend(MODEST.map(|name| (name, 8)));
-    let counts = load(&daemon, &clients);
+    let counts = load(&daemon, &clients, false);
     let total: usize = counts.iter().map(|c| c.served).sum();
     println!("alone {alone}, together {total}: {counts:?}");
     assert!(total * 10 >= alone * 7, "{total} of {alone}: {counts:?}");
@@ -123,7 +127,7 @@ fn a_greedy_principal_takes_no_share_of_the_modest_ones() {
     assert!(counts[0].refused > 0, "it was no overload: {counts:?}");
     // Who comes back when it was told to gets in, even where it is one of many.
     let patient: Vec<_> = MODEST.iter().map(|name| (*name, PLACES * 3)).collect();
-    let counts = load(&daemon, &patient);
+    let counts = load(&daemon, &patient, true);
     println!("patient: {counts:?}");
     for count in &counts {
         assert!(count.refused > 0, "it was no overload: {counts:?}");
@@ -137,7 +141,7 @@ fn a_greedy_principal_that_is_limited_is_refused_and_the_others_never() {
     let daemon = daemon("", limit);
     let mut clients = vec![(GREEDY, PLACES)];
     clients.extend(MODEST.map(|name| (name, 2)));
-    let counts = load(&daemon, &clients);
+    let counts = load(&daemon, &clients, false);
     println!("{counts:?}");
     let most = 5 + 5 * (usize::try_from(SPAN.as_secs()).unwrap() + 2);
     assert!(counts[0].served <= most, "{counts:?}");

@@ -33,6 +33,7 @@ struct Client {
     headers: String,
     /// The message before the number, before the name of the call, and behind it.
     message: [String; 3],
+    names: bool,
     name: String,
     obey: bool,
     pause: Duration,
@@ -153,6 +154,7 @@ async fn prepare(
             ),
             format!("{after}}}}}"),
         ],
+        names: arguments.contains("$ID"),
         name: format!("{}-{number}", text(group, "name")?),
         obey: group["obey"] == true,
         pause: Duration::from_millis(group["pause_ms"].as_u64().unwrap_or(10)),
@@ -177,7 +179,6 @@ impl Client {
         until: Instant,
     ) -> std::io::Result<Seen> {
         let [start, method, end] = &self.message;
-        let has_id = method.len() + end.len() > 0;
         let mut seen = Seen::default();
         let mut obeyed = false;
         for number in 1u64.. {
@@ -186,7 +187,7 @@ impl Client {
                 break;
             }
             let name = format!("{}-{number}", self.name);
-            let id = if has_id { name.as_str() } else { "" };
+            let id = if self.names { name.as_str() } else { "" };
             let message_text = format!("{start}{number}{method}{id}{end}");
             let head = post(&self.address, &self.path, &self.headers, message_text.len());
             connection

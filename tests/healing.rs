@@ -1,6 +1,6 @@
-//! An upstream behind a network that swallows everything, and heals: who uses other servers notices
-//! nothing, the breaker opens within its window, and the upstream is found again long before the
-//! breaker's own wait is over.
+//! Servers that heal are found again long before the wait of their breaker is over: an upstream behind
+//! a network that swallows everything, whose other victims notice nothing; one that everybody comes
+//! back to at once; a worker that lives and did not answer calls.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
@@ -147,4 +147,25 @@ fn callers_that_come_all_at_once_when_it_heals_do_not_open_it_again() {
         ("closed", trips),
         "{now:?}"
     );
+}
+
+#[test]
+fn a_worker_that_lives_is_asked_while_the_breaker_waits() {
+    let daemon = Daemon::ready(&format!(
+        "[servers.a]\n{}state = \"shared\"\ncall_timeout = \"100ms\"\n",
+        chaos(&[])
+    ));
+    let starts = daemon.server().counters.starts;
+    let session = Session::open(&daemon);
+    // Each probe fails, so that the breaker wants to wait longer than the patrol does.
+    until("it was asked for a sign of life", || {
+        let _ = session.call("hang", &json!({}));
+        let told = daemon.log().contains("an active probe was answered");
+        told.then_some(())
+    });
+    until("it serves", || {
+        let answer = session.call("echo", &json!({"text": "again"}));
+        answer.get("result").map(|_| ())
+    });
+    assert_eq!(daemon.server().counters.starts, starts, "the worker stayed");
 }
