@@ -115,7 +115,7 @@ impl Server {
             Some(mut call) => {
                 let parts = call.parts();
                 // One stuck worker is one failure, however many calls it has.
-                if member.blame() {
+                if member.blame(call.begun(), now) {
                     call.settle(Outcome::Expired);
                 }
                 self.tell_expired(&mut call, &parts, now);

@@ -94,7 +94,7 @@ pub struct Member {
     last_answer_ms: AtomicU64,
     pinned_until: Mutex<Option<Instant>>,
     condemned: AtomicBool,
-    blamed: AtomicBool,
+    blamed: Mutex<Option<Instant>>,
     alone: AtomicBool,
     suspect: AtomicBool,
     /// Started without the variables of `env_pass`.
@@ -127,7 +127,7 @@ impl Member {
             last_answer_ms: AtomicU64::new(0),
             pinned_until: Mutex::default(),
             condemned: AtomicBool::new(false),
-            blamed: AtomicBool::new(false),
+            blamed: Mutex::default(),
             alone: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             bare,
@@ -195,10 +195,15 @@ impl Member {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// A call of it failed. True if that is news: until it answers something, all that fails at one
-    /// process is one failure. Connections of an upstream fail each for itself.
-    pub(super) fn blame(&self) -> bool {
-        !self.blamed.swap(true, Ordering::Relaxed) || self.worker.pid == 0
+    /// A call that it was given at `begun` failed now. True if that is news: all calls that a process had
+    /// when one of them failed are one failure. Calls at an upstream fail each for itself.
+    pub(super) fn blame(&self, begun: Instant, now: Instant) -> bool {
+        let mut blamed = self.blamed.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.worker.pid != 0 && blamed.is_some_and(|at| begun <= at);
+        if !known {
+            *blamed = Some(now);
+        }
+        !known
     }
 
     /// When it answered a client before; `now` is remembered for the next time.
@@ -212,9 +217,6 @@ impl Member {
     /// It answered a client's call.
     pub(super) fn count_answer(&self) {
         self.answered.fetch_add(1, Ordering::Relaxed);
-        if self.blamed.load(Ordering::Relaxed) {
-            self.blamed.store(false, Ordering::Relaxed);
-        }
         if self.is_suspect() {
             self.suspect.store(false, Ordering::Relaxed);
         }

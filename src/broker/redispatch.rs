@@ -56,7 +56,7 @@ impl Server {
         for mut call in lost {
             let parts = call.parts();
             // One death is one failure of the server, however many calls it has cost.
-            if member.blame() && !end.asked {
+            if member.blame(call.begun(), now) && !end.asked {
                 call.settle(Outcome::WorkerGone);
             }
             if suspicious && seen.insert((parts.tool.clone(), parts.arguments.clone())) {

@@ -210,6 +210,7 @@ impl Server {
             starting: roster.starting.values().filter(|o| opened_for(o)).count(),
             in_flight: lane.in_flight,
             waiting: lane.waiting,
+            longest_wait: lane.longest_wait,
             service_time,
             start_time: roster.start_time,
         }

@@ -22,6 +22,8 @@ pub struct View {
     pub in_flight: usize,
     /// Calls or sessions that wait for a worker.
     pub waiting: usize,
+    /// How long the first of them has waited.
+    pub longest_wait: Option<Duration>,
     /// What a call takes as a rule (median).
     pub service_time: Option<Duration>,
     /// What a start takes as a rule (median).
@@ -97,7 +99,11 @@ pub fn decide(view: View, law: Law, others: usize) -> Verdict {
     } else if view.in_flight + view.waiting == 0 {
         law.min_size.max(1)
     } else {
-        wanted_for_calls(view, law).max(law.min_size).max(1)
+        let stuck = view.ready + usize::from(waits_too_long(view));
+        wanted_for_calls(view, law)
+            .max(law.min_size)
+            .max(1)
+            .max(stuck)
     };
     if free_soon < wanted {
         let starts = (wanted - free_soon)
@@ -114,6 +120,15 @@ pub fn decide(view: View, law: Law, others: usize) -> Verdict {
         Verdict::Surplus(surplus)
     } else {
         Verdict::Keep
+    }
+}
+
+/// Somebody has waited for longer than a start takes: whatever calls take as a rule, a worker more
+/// would have served him by now.
+fn waits_too_long(view: View) -> bool {
+    match (view.longest_wait, view.start_time) {
+        (Some(wait), Some(start)) => view.waiting > 0 && wait > start,
+        _ => false,
     }
 }
 
@@ -323,6 +338,36 @@ mod tests {
             Verdict::Start(2),
             "a first one and a spare"
         );
+    }
+
+    #[test]
+    fn who_waits_for_longer_than_a_start_takes_gets_one() {
+        // Calls of a tool that hangs wait beside idle workers, and quick calls hide them.
+        let view = View {
+            ready: 8,
+            idle: 2,
+            in_flight: 6,
+            waiting: 20,
+            service_time: Some(Duration::from_millis(1)),
+            start_time: Some(Duration::from_secs(1)),
+            longest_wait: Some(Duration::from_secs(1)),
+            ..View::default()
+        };
+        let law = Law {
+            concurrency: 1,
+            ..SHARED
+        };
+        assert!(!matches!(decide(view, law, 0), Verdict::Start(_)));
+        let view = View {
+            longest_wait: Some(Duration::from_secs(2)),
+            ..view
+        };
+        assert_eq!(decide(view, law, 0), Verdict::Start(1));
+        let view = View {
+            starting: 1,
+            ..view
+        };
+        assert_eq!(decide(view, law, 0), Verdict::Keep, "one after the other");
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct LaneView {
     pub in_flight: usize,
     /// Callers that wait.
     pub waiting: usize,
+    /// How long the first of them has waited.
+    pub longest_wait: Option<Duration>,
 }
 
 /// What a caller wants of a lane.
@@ -233,7 +235,7 @@ impl Lane {
             .and_then(|id| places.members.iter().find(|m| m.id() == id).cloned());
         let member = match preferred {
             Some(member) => member,
-            None if !places.nobody_waits() => return None,
+            None if places.must_wait(want.tool) => return None,
             None => places.choose(want.seat(), self.concurrency(), Instant::now())?,
         };
         Some(self.grant(&mut places, member, want.seat()))

@@ -120,6 +120,12 @@ impl Places {
         self.queue.len() + self.parked.values().map(FairQueue::len).sum::<usize>()
     }
 
+    /// Whether a call of this tool has somebody before it. Those who wait aside for another tool are
+    /// not: no place that they could take is free.
+    pub(super) fn must_wait(&self, tool: u64) -> bool {
+        !self.queue.is_empty() || self.parked.contains_key(&tool)
+    }
+
     pub(super) fn nobody_waits(&self) -> bool {
         self.queue.is_empty() && self.parked.is_empty()
     }
@@ -258,6 +264,11 @@ impl Places {
             idle: self.members.iter().filter(|m| m.leases() == 0).count(),
             in_flight: self.in_flight,
             waiting: self.waiting(),
+            longest_wait: {
+                let now = Instant::now();
+                let queues = self.parked.values().chain([&self.queue]);
+                queues.filter_map(|queue| queue.oldest(now)).max()
+            },
         }
     }
 }

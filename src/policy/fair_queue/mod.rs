@@ -25,6 +25,10 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(10);
 /// And no more than this.
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
+/// Departures that say how fast the queue moves: calls that began together end together, and a
+/// burst of them must not look like a queue that is gone in no time.
+const MOST_COUNTED: u32 = 64;
+
 /// Numbers of the lists an entry is in.
 const BY_FLOW: usize = 0;
 const BY_AGE: usize = 1;
@@ -79,6 +83,8 @@ pub struct FairQueue<T> {
 struct Departures {
     last: Option<Instant>,
     mean: Option<Duration>,
+    /// Spans the mean is of, [`MOST_COUNTED`] at most.
+    counted: u32,
 }
 
 impl Departures {
@@ -86,7 +92,9 @@ impl Departures {
     fn served(&mut self, now: Instant, others: bool) {
         if let Some(last) = self.last {
             let span = now.saturating_duration_since(last);
-            self.mean = Some(self.mean.map_or(span, |mean| (mean * 7 + span) / 8));
+            self.counted = (self.counted + 1).min(MOST_COUNTED);
+            let before = self.mean.unwrap_or_default() * (self.counted - 1);
+            self.mean = Some((before + span) / self.counted);
         }
         // What passes while nobody waits says nothing about how fast waiting goes.
         self.last = others.then_some(now);
