@@ -58,7 +58,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes nothing more. What is queued stays for [`Outbox::rest`].
+    /// Takes nothing more. What is queued stays for `rest`.
     pub fn close(&self) {
         self.queue().closed = true;
     }
