@@ -30,6 +30,10 @@ impl Server {
         };
         for era in [Era::Legacy, Era::Modern] {
             for member in self.lane(era).members() {
+                // There is no hurry: a successor waits for the starts that the pool needs.
+                if self.roster().starting.len() >= self.shared().start_cap {
+                    return;
+                }
                 let due = self
                     .due(&member, is_well)
                     .filter(|_| !member.is_pinned(now));
@@ -55,8 +59,8 @@ impl Server {
     }
 
     /// Starts the successor of a worker, which ends once that one is ready and its calls are done.
-    /// One or a fifth of the pool at a time; false if others are being started or replaced just now,
-    /// or starts are paced.
+    /// One or a fifth of the pool at a time; false if as many are being replaced just now, or starts
+    /// are paced.
     pub(super) fn replace(self: &Arc<Self>, member: &Arc<Member>, reason: &str) -> bool {
         let opening = match member.locked() {
             Locked::Modern => Opening::Modern,
@@ -67,9 +71,7 @@ impl Server {
         let now = Instant::now();
         let successor = {
             let mut roster = self.roster();
-            // A successor is a start like any other, and one more than the pool needs.
-            let busy = roster.starting.len() >= self.shared().start_cap
-                || roster.replacing.len() >= recycle_token(self.config().pool.max_size);
+            let busy = roster.replacing.len() >= recycle_token(self.config().pool.max_size);
             let known = roster.replacing.iter().any(|r| r.old == member.id());
             if busy || known || roster.restart.wait(now, true) > Duration::ZERO {
                 return false;
