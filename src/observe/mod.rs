@@ -11,5 +11,6 @@ mod guard_metrics;
 mod identity;
 pub mod logger;
 pub mod metrics;
+pub mod pulse;
 mod sentence;
 pub mod status;
