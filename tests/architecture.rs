@@ -81,7 +81,6 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
-    "sd_notify",
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
@@ -316,8 +315,8 @@ const BREACHES: &[(&str, &str, &str)] = &[
     ),
     (
         "daemon.rs",
-        "use sd_notify::NotifyState;",
-        "may use sd_notify::NotifyState",
+        "use nix::sys::socket::sendmsg;",
+        "may use nix::sys::socket::sendmsg",
     ),
     (
         "observe/a.rs",
