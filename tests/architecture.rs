@@ -82,6 +82,7 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
+    "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
