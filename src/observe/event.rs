@@ -1,11 +1,12 @@
 //! Every state change the daemon reports, as one enum. An event knows its name, how serious it
-//! is, its sentence and its fields; it does not know who reads it. The log is the first reader,
-//! a native journald sink will be the next. Counting is not done here: the broker counts.
+//! is, its sentence and its fields; it does not know who reads it. Counting is not done here: the
+//! broker counts.
 
 use super::escape::escape;
 use super::fields::rest;
 use super::sentence::sentence;
 use log::Record;
+use std::panic::Location;
 use std::time::Duration;
 
 /// Target of all events in the log, so that a filter can name them.
@@ -275,6 +276,11 @@ pub enum Event {
         /// Calls in flight.
         in_flight: usize,
     },
+    /// Records of the log were dropped because its reader did not read.
+    LogDropped {
+        /// How many.
+        count: u64,
+    },
 }
 
 impl Event {
@@ -298,20 +304,30 @@ impl Event {
 }
 
 /// Tells the log about a state change. Costs one comparison where its level is filtered out.
+#[track_caller]
 pub fn emit(event: &Event) {
-    let level = event.level();
-    if !log::log_enabled!(target: TARGET, level) {
-        return;
+    if log::log_enabled!(target: TARGET, event.level()) {
+        as_record(event, |record| log::logger().log(record));
     }
-    let fields = event.fields();
-    log::logger().log(
+}
+
+/// Shows the event as a record of the log, said by the caller.
+#[track_caller]
+pub(super) fn as_record<T>(event: &Event, read: impl FnOnce(&Record<'_>) -> T) -> T {
+    let place = Location::caller();
+    let mut fields = event.fields();
+    fields.push(("message_id", event.message_id().to_owned()));
+    fields.push(("priority", event.priority().to_string()));
+    read(
         &Record::builder()
-            .level(level)
+            .level(event.level())
             .target(TARGET)
+            .file_static(Some(place.file()))
+            .line(Some(place.line()))
             .args(format_args!("{}", event.message()))
             .key_values(&fields)
             .build(),
-    );
+    )
 }
 
 /// The words of a stranger, fit to stand in a sentence.
@@ -345,7 +361,7 @@ mod tests {
             "worker 3 of music (pid 4711) was killed by SIGKILL with 2 calls in flight"
         );
         let wanted = [
-            ("event", "worker_exited"),
+            ("event", "worker_died"),
             ("server", "music"),
             ("worker", "3"),
             ("pid", "4711"),

@@ -103,6 +103,7 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
             add("after_ms", &after.as_millis());
             add("in_flight", in_flight);
         }
+        Event::LogDropped { count } => add("count", count),
         Event::CallsRetried { count, .. } | Event::QuarantineCleared { count, .. } => {
             add("count", count);
         }

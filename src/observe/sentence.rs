@@ -245,6 +245,10 @@ pub(super) fn sentence(event: &Event) -> String {
                 format!("server {server} takes calls again")
             }
         }
+        Event::LogDropped { count } => format!(
+            "{} of the log dropped: its reader did not read",
+            plural(*count, "record")
+        ),
         Event::CallsRefused {
             server,
             reason,
