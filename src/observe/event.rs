@@ -13,6 +13,8 @@ use std::time::Duration;
 pub const TARGET: &str = "mainstay";
 /// Bytes of a worker's own words that an event carries.
 const SAMPLE_LIMIT: usize = 200;
+/// Calls that an event names, by the ids that their worker knows them by; the others are counted.
+pub(super) const CALLS_NAMED: usize = 16;
 
 /// A state change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +69,8 @@ pub enum Event {
         expected: bool,
         /// How it ended, such as `exited with status 1` or `was killed by SIGKILL`.
         what: String,
-        /// Calls it took with it.
-        in_flight: usize,
+        /// Calls it took with it, by their ids on its wire.
+        calls: Vec<u64>,
     },
     /// A worker is being replaced although it works.
     WorkerRecycled {
@@ -184,8 +186,10 @@ pub enum Event {
         method: String,
         /// How long ago.
         after: Duration,
+        /// The call, by its id on the worker's wire.
+        call: u64,
         /// Other calls it has.
-        in_flight: usize,
+        others: Vec<u64>,
     },
     /// Calls of a dead worker were sent to another one.
     CallsRetried {
@@ -193,13 +197,17 @@ pub enum Event {
         server: String,
         /// The dead worker's number.
         worker: u64,
-        /// How many.
-        count: usize,
+        /// Which, by their ids on its wire.
+        calls: Vec<u64>,
     },
     /// A call has cost so many workers their life that it is not sent to another.
     CallQuarantined {
         /// Its server.
         server: String,
+        /// The worker that died last.
+        worker: u64,
+        /// The call's id on its wire.
+        call: u64,
         /// The tool.
         tool: String,
         /// Digest of tool and arguments.
@@ -253,8 +261,8 @@ pub enum Event {
         growth: u64,
         /// The server's hard limit.
         limit: u64,
-        /// Calls it takes with it.
-        in_flight: usize,
+        /// Calls it takes with it, by their ids on its wire.
+        calls: Vec<u64>,
     },
     /// Restarts of a server go on more thoroughly, or more slowly.
     RungReached {
@@ -348,7 +356,7 @@ mod tests {
             pid: 4711,
             expected,
             what,
-            in_flight,
+            calls: (100..).take(in_flight).collect(),
         }
     }
 
@@ -368,11 +376,21 @@ mod tests {
             ("expected", "false"),
             ("in_flight", "2"),
             ("what", "was killed by SIGKILL"),
+            ("call", "100"),
+            ("call", "101"),
         ];
         assert_eq!(
             event.fields(),
             wanted.map(|(key, value)| (key, value.to_owned()))
         );
+    }
+
+    #[test]
+    fn of_many_calls_only_some_are_named() {
+        let fields = exited(false, "exited", 1000).fields();
+        let named = fields.iter().filter(|(key, _)| *key == "call").count();
+        assert_eq!(named, CALLS_NAMED);
+        assert!(fields.contains(&("in_flight", "1000".to_owned())));
     }
 
     #[test]

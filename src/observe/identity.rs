@@ -99,6 +99,7 @@ impl Event {
             Self::WorkerRecycled { server, worker, .. }
             | Self::WorkerJunk { server, worker, .. }
             | Self::CallsRetried { server, worker, .. }
+            | Self::CallQuarantined { server, worker, .. }
             | Self::OversizeFrame { server, worker, .. } => (Some(server), Some(*worker), None),
             Self::ServerUp { server, .. }
             | Self::ServerDown { server, .. }
@@ -107,7 +108,6 @@ impl Event {
             | Self::CallsRefused { server, .. }
             | Self::BreakerChanged { server, .. }
             | Self::BreakerSet { server, .. }
-            | Self::CallQuarantined { server, .. }
             | Self::QuarantineCleared { server, .. }
             | Self::ShedStarted { server, .. }
             | Self::ShedEnded { server, .. }

@@ -86,7 +86,9 @@ pub(super) fn datagram(record: &Record<'_>) -> Vec<u8> {
     let is_worker = record.target() == WORKER;
     let mut out = Fields::default();
 
-    let message = pairs.take("line").unwrap_or_else(|| record.args().to_string());
+    let message = pairs
+        .take("line")
+        .unwrap_or_else(|| record.args().to_string());
     let message = out.cut(&message, MESSAGE_LIMIT).to_owned();
     out.add("MESSAGE", &escape(&message, usize::MAX));
     let priority = pairs.take("priority").filter(|text| is_priority(text));

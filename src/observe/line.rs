@@ -140,7 +140,12 @@ mod tests {
             write(
                 Style::Journal,
                 "it broke",
-                &[("n", ""), ("message_id", "1"), ("priority", "5"), ("line", "x")]
+                &[
+                    ("n", ""),
+                    ("message_id", "1"),
+                    ("priority", "5"),
+                    ("line", "x")
+                ]
             ),
             "<4>it broke n=\"\""
         );

@@ -304,7 +304,10 @@ mod tests {
         ];
         assert_eq!(lines, wanted.map(|(n, line)| (n, line.to_owned())));
         assert_eq!(tail[0], "bad");
-        assert_eq!([3, 4, 5, 7].map(level), [Level::Error, Level::Warn, Level::Info, Level::Debug]);
+        assert_eq!(
+            [3, 4, 5, 7].map(level),
+            [Level::Error, Level::Warn, Level::Info, Level::Debug]
+        );
     }
 
     #[test]
