@@ -32,7 +32,7 @@ use crate::front::listener;
 use crate::front::origin::Gate;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::observe::status;
+use crate::observe::{logger, status};
 use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::lock::Lock;
@@ -145,6 +145,7 @@ impl View for Overview {
                 .unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
+            log_records_dropped: logger::dropped(),
             servers,
         }
     }
