@@ -46,6 +46,9 @@ pub struct Snapshot {
     pub connections: u64,
     /// Resident memory of the daemon in bytes; `None` where procfs cannot tell.
     pub memory_bytes: Option<u64>,
+    /// Records of the log that were dropped because its reader did not read.
+    #[serde(default)]
+    pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
 }
