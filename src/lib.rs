@@ -20,6 +20,7 @@ pub mod front;
 pub mod mcp;
 pub mod observe;
 pub mod policy;
+pub mod post_stop;
 pub mod score;
 pub mod sys;
 pub mod worker;

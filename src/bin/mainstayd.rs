@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
 use mainstay::observe::logger;
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, score};
+use mainstay::{daemon, exit, post_stop, score};
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -48,6 +48,9 @@ enum Command {
     /// Become a worker (used by the daemon itself)
     #[command(hide = true)]
     Launch(LaunchArgs),
+    /// Clean up behind a daemon that has ended (used by the unit)
+    #[command(hide = true)]
+    PostStop,
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
+        Some(Command::PostStop) => post_stop::run(&post_stop::Told::read(variable)),
         Some(Command::Score) => score(),
         Some(Command::Check { options, print }) => match load(&options) {
             Ok(config) => {
@@ -100,8 +104,12 @@ fn load(options: &Options) -> Result<Config, ExitCode> {
     })
 }
 
+/// What a variable is set to, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).and_then(|value| value.into_string().ok())
+}
+
 fn serve(config: Config) -> ExitCode {
-    let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
     let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
     let style = logger::style(variable("JOURNAL_STREAM").as_deref());
     if let Err(error) = logger::init(filter.as_deref(), style) {
