@@ -32,7 +32,7 @@ use crate::front::listener;
 use crate::front::origin::Gate;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::observe::status;
+use crate::observe::{logger, status};
 use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::lock::Lock;
@@ -149,6 +149,7 @@ impl View for Overview {
             host: Host {
                 cgroup: Some(self.standing.to_string()),
             },
+            log_records_dropped: logger::dropped(),
             servers,
         }
     }

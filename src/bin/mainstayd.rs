@@ -3,14 +3,14 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
-use mainstay::observe::logger;
+use mainstay::observe::{journald, logger};
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, post_stop, score};
+use mainstay::{daemon, exit, manual, post_stop, score};
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -54,6 +54,12 @@ enum Command {
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
+    /// Print the options as a part of the manual page
+    #[command(hide = true)]
+    Manual,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions { shell: manual::Shell },
 }
 
 fn main() -> ExitCode {
@@ -72,6 +78,10 @@ fn main() -> ExitCode {
         Some(Command::Launch(args)) => launch::run(&args),
         Some(Command::PostStop) => post_stop::run(&post_stop::Told::read(variable)),
         Some(Command::Score) => score(),
+        Some(Command::Manual) => show(manual::scdoc(Args::command()).as_bytes()),
+        Some(Command::Completions { shell }) => {
+            show(&manual::completions("mainstayd", &Args::command(), shell))
+        }
         Some(Command::Check { options, print }) => match load(&options) {
             Ok(config) => {
                 let text = if print {
@@ -79,9 +89,7 @@ fn main() -> ExitCode {
                 } else {
                     "the configuration is good\n".to_owned()
                 };
-                // A reader that has seen enough (`| head`) is no failure.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                ExitCode::SUCCESS
+                show(text.as_bytes())
             }
             Err(code) => code,
         },
@@ -90,6 +98,12 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
     }
+}
+
+fn show(text: &[u8]) -> ExitCode {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text);
+    ExitCode::SUCCESS
 }
 
 fn load(options: &Options) -> Result<Config, ExitCode> {
@@ -111,8 +125,10 @@ fn variable(name: &str) -> Option<String> {
 
 fn serve(config: Config) -> ExitCode {
     let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-    let style = logger::style(variable("JOURNAL_STREAM").as_deref());
-    if let Err(error) = logger::init(filter.as_deref(), style) {
+    let stream = variable("JOURNAL_STREAM");
+    // For tests alone: there is one journald on a machine, and it is not theirs.
+    let socket = variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+    if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
         eprintln!("mainstayd: cannot set up the log: {error}");
         return ExitCode::from(exit::SOFTWARE);
     }
@@ -123,14 +139,17 @@ fn serve(config: Config) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("mainstayd: cannot start its threads: {error}");
+            logger::last_words(&format!("mainstayd: cannot start its threads: {error}"));
             return ExitCode::from(exit::OS);
         }
     };
     match runtime.block_on(daemon::run(config)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::logger().flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("mainstayd: {error}");
+            logger::last_words(&format!("mainstayd: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -49,6 +49,9 @@ pub struct Snapshot {
     /// What the machine gives the daemon, and what not.
     #[serde(default)]
     pub host: Host,
+    /// Records of the log that were dropped because its reader did not read.
+    #[serde(default)]
+    pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
 }

@@ -192,6 +192,7 @@ mod tests {
             parse(&report),
             json!({
                 "status": "degraded", "phase": "serving", "version": "0.1.0", "uptime_seconds": 7980,
+                "host": {"cgroup": "not used: this machine has no cgroup v2"},
                 "servers": {
                     "music": {
                         "status": "ok", "era": "legacy+modern", "workers_ready": 5,
