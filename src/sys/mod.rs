@@ -3,6 +3,8 @@
 pub mod confine;
 pub mod lock;
 pub mod notify;
+pub mod pressure;
 pub mod process;
+pub mod psi;
 pub mod signal;
 pub mod socket;
