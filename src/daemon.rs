@@ -22,9 +22,9 @@ use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
-use crate::broker::snapshot::{Health, Snapshot, View};
+use crate::broker::snapshot::{Health, Host, Snapshot, View};
 use crate::broker::supervise;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::doors::{self, Doors};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
@@ -32,7 +32,9 @@ use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
 use crate::observe::event::{Event, emit};
+use crate::observe::logger;
 use crate::sys;
+use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::inherit::Inherited;
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
@@ -124,6 +126,7 @@ struct Overview {
     listen: OnceLock<String>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
+    standing: Standing,
 }
 
 impl View for Overview {
@@ -151,6 +154,10 @@ impl View for Overview {
             listen: self.listen.get().cloned().unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
+            host: Host {
+                cgroup: Some(self.standing.to_string()),
+            },
+            log_records_dropped: logger::dropped(),
             servers,
         }
     }
@@ -183,7 +190,8 @@ pub async fn run(
     } = Doors::open(&config, inherited)?;
     let address = doors::list(&addresses);
 
-    let servers = servers(&config, scratch_root, &limits);
+    let (tree, standing) = settle(claim(config.cgroup)).await;
+    let servers = servers(&config, scratch_root, &limits, tree.clone());
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -191,6 +199,7 @@ pub async fn run(
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
+        standing,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let context = Arc::new(Context {
@@ -263,6 +272,9 @@ pub async fn run(
     announcer
         .stop(stop_all(&catalog, &stop, front, keepers))
         .await;
+    if let Some(tree) = tree {
+        tree.prune();
+    }
     if !admin.is_finished() {
         let _ = admin.await;
     }
@@ -291,6 +303,44 @@ async fn stop_all(
     while keepers.join_next().await.is_some() {}
 }
 
+fn claim(cgroup: config::Cgroup) -> Claim {
+    match cgroup {
+        config::Cgroup::Auto => Claim::Delegated,
+        config::Cgroup::Own => Claim::Own,
+        config::Cgroup::Off => Claim::Nothing,
+    }
+}
+
+/// How long workers of an earlier life may hold up the start, once they were killed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Takes the cgroups that are ours, and ends the workers that an earlier life left in them: nobody
+/// has their stdin any more.
+async fn settle(claim: Claim) -> (Option<Tree>, Standing) {
+    let taken = tokio::task::spawn_blocking(move || {
+        let (tree, standing) = cgroup::take(claim);
+        let cleared = tree.as_ref().map(|tree| tree.clear_workers(SWEEP));
+        (tree, standing, cleared)
+    });
+    let Ok((tree, standing, cleared)) = taken.await else {
+        let why = cgroup::Why::Off;
+        return (None, Standing::Without(why));
+    };
+    match standing.advice() {
+        None => log::info!("control groups: {standing}"),
+        Some(advice) => log::warn!("control groups: {standing}; {advice}"),
+    }
+    match cleared {
+        None => {}
+        Some(Ok(Cleared { killed: 0, left: 0 })) => {}
+        Some(Ok(Cleared { killed, left })) => log::warn!(
+            "killed {killed} workers of an earlier life; {left} of their control groups are left"
+        ),
+        Some(Err(error)) => log::warn!("workers of an earlier life may be left: {error}"),
+    }
+    (tree, standing)
+}
+
 fn limits(config: &Config) -> Limits {
     let mut seed = [0; 8];
     // Without randomness keys could be foreseen, and places in the table be crowded; limits hold.
@@ -298,7 +348,12 @@ fn limits(config: &Config) -> Limits {
     Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
 }
 
-fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<Arc<Server>> {
+fn servers(
+    config: &Config,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+    tree: Option<Tree>,
+) -> Vec<Arc<Server>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
@@ -310,6 +365,7 @@ fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),
         limits: Arc::clone(limits),
+        tree,
         next_worker: AtomicU64::new(0),
     });
     config

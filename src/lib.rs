@@ -9,6 +9,7 @@
 //! * [`sys`] is Linux, [`config`] the configuration, [`observe`] events and metrics;
 //! * [`admin`] is the Unix-socket API behind `mainstayctl`;
 //! * [`score`] is the built-in default server, a worker like any other;
+//! * [`manual`] writes what a command line says of itself;
 //! * [`daemon`] wires the parts and awaits them; [`doors`] opens its sockets, [`announcer`] tells the
 //!   service manager how it does.
 
@@ -20,9 +21,11 @@ pub mod daemon;
 pub mod doors;
 pub mod exit;
 pub mod front;
+pub mod manual;
 pub mod mcp;
 pub mod observe;
 pub mod policy;
+pub mod post_stop;
 pub mod score;
 pub mod sys;
 pub mod worker;

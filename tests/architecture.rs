@@ -42,10 +42,11 @@ const FILES: &[(&str, &[&str])] = &[
     ("exit.rs", &[]),
     ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
     ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
+    ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
-const WIRING: &[&str] = &["lib.rs", "daemon.rs", "bin/"];
+const WIRING: &[&str] = &["lib.rs", "daemon.rs", "post_stop.rs", "bin/"];
 
 /// Crates that pure folders may use; every other dependency of Cargo.toml is refused there.
 const PURE: &[(&str, &[&str])] = &[

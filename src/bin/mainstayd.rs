@@ -3,17 +3,17 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
-use mainstay::observe::logger;
+use mainstay::observe::{journald, logger};
 use mainstay::sys::inherit::{InheritError, Inherited};
 use mainstay::sys::notify::Notifier;
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, score};
+use mainstay::{daemon, exit, manual, post_stop, score};
 
 /// How long clients are turned away before the end of a daemon that its configuration keeps from
 /// serving.
@@ -55,9 +55,18 @@ enum Command {
     /// Become a worker (used by the daemon itself)
     #[command(hide = true)]
     Launch(LaunchArgs),
+    /// Clean up behind a daemon that has ended (used by the unit)
+    #[command(hide = true)]
+    PostStop,
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
+    /// Print the options as a part of the manual page
+    #[command(hide = true)]
+    Manual,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions { shell: manual::Shell },
 }
 
 fn main() -> ExitCode {
@@ -75,7 +84,12 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
+        Some(Command::PostStop) => post_stop::run(&post_stop::Told::read(variable)),
         Some(Command::Score) => score(),
+        Some(Command::Manual) => show(manual::scdoc(Args::command()).as_bytes()),
+        Some(Command::Completions { shell }) => {
+            show(&manual::completions("mainstayd", &Args::command(), shell))
+        }
         Some(Command::Check { options, print }) => match load(&options) {
             Ok(config) => {
                 let text = if print {
@@ -83,9 +97,7 @@ fn main() -> ExitCode {
                 } else {
                     "the configuration is good\n".to_owned()
                 };
-                // A reader that has seen enough (`| head`) is no failure.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                ExitCode::SUCCESS
+                show(text.as_bytes())
             }
             Err(errors) => {
                 eprintln!("{errors}");
@@ -155,15 +167,15 @@ impl Unit {
     }
 
     fn serve(self, config: Config) -> ExitCode {
-        let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
         let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-        let style = logger::style(variable("JOURNAL_STREAM").as_deref());
-        if let Err(error) = logger::init(filter.as_deref(), style) {
-            return self.fail(
-                exit::SOFTWARE,
-                &format!("cannot set up the log: {error}"),
-                None,
-            );
+        let stream = variable("JOURNAL_STREAM");
+        // For tests alone: there is one journald on a machine, and it is not theirs.
+        let socket =
+            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
+            let line = format!("mainstayd: cannot set up the log: {error}");
+            eprintln!("{line}");
+            return self.give_up(exit::SOFTWARE, &line, None);
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
@@ -185,15 +197,24 @@ impl Unit {
         };
         let run = daemon::run(config, inherited, self.notifier.clone());
         match runtime.block_on(run) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => {
+                log::logger().flush();
+                ExitCode::SUCCESS
+            }
             Err(error) => self.fail(error.exit_code(), &error.to_string(), error.errno()),
         }
     }
 
     fn fail(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
-        eprintln!("mainstayd: {line}");
+        logger::last_words(&format!("mainstayd: {line}"));
         self.give_up(code, line, errno)
     }
+}
+
+fn show(text: &[u8]) -> ExitCode {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text);
+    ExitCode::SUCCESS
 }
 
 fn load(options: &Options) -> Result<Config, config::Errors> {
@@ -203,6 +224,11 @@ fn load(options: &Options) -> Result<Config, config::Errors> {
     };
     let environment = Environment::from_process();
     config::load(options.config.as_deref(), &overrides, &environment)
+}
+
+/// What a variable is set to, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).and_then(|value| value.into_string().ok())
 }
 
 fn score() -> ExitCode {

@@ -17,6 +17,7 @@ use super::snapshot::WorkerStatus;
 use super::stats::Stats;
 use crate::mcp::era::Era;
 use crate::sys;
+use crate::sys::cgroup::Group;
 use crate::worker::actor::Worker;
 
 /// Which era a worker is locked to.
@@ -302,6 +303,12 @@ impl Member {
         }
     }
 
+    /// Its cgroup, if it has one.
+    #[must_use]
+    pub fn group(&self) -> Option<&Group> {
+        self.worker.group()
+    }
+
     /// For the views.
     #[must_use]
     pub fn status(&self) -> WorkerStatus {
@@ -323,7 +330,11 @@ impl Member {
             age_seconds: self.age().as_secs(),
             calls: self.served(),
             in_flight,
-            memory_bytes: sys::process::resident_bytes(self.worker.pid),
+            memory_bytes: self
+                .group()
+                .and_then(Group::memory_current)
+                .or_else(|| sys::process::resident_bytes(self.worker.pid)),
+            processes: self.group().and_then(Group::pids_current),
         }
     }
 }

@@ -10,7 +10,7 @@ use super::member::{Member, Phase};
 use super::server::Server;
 use super::stats::bump;
 use crate::observe::event::{Event, emit};
-use crate::policy::memory::{Guard, Keep, Offender, Sample};
+use crate::policy::memory::{Guard, Keep, Offender, Sample, Stall};
 use crate::sys;
 
 /// How often workers are measured.
@@ -31,7 +31,7 @@ impl Server {
             min_size: config.pool.min_size,
             min_serving: 1,
         };
-        let verdict = guard.look(now, &samples, &config.memory, keep);
+        let verdict = guard.look(now, &samples, Stall::None, &config.memory, keep);
         if verdict.changed {
             let reason = verdict.pressure.then(|| {
                 emit(&Event::MemorySoft {
@@ -64,6 +64,10 @@ impl Server {
             self.retire(member.id());
         }
         if let Some((member, offender)) = verdict.kill.and_then(find) {
+            let suspects: Vec<_> = {
+                let calls = member.calls();
+                calls.clients().map(|(wire, c)| (wire, c.parts())).collect()
+            };
             emit(&Event::MemoryHard {
                 server: self.name().to_owned(),
                 worker: member.id(),
@@ -71,11 +75,10 @@ impl Server {
                 bytes: offender.bytes,
                 growth: offender.growth,
                 limit: config.memory.hard_limit,
-                in_flight: member.calls().clients().count(),
+                calls: suspects.iter().map(|(wire, _)| *wire).collect(),
             });
-            let suspects: Vec<_> = member.calls().clients().map(|(_, c)| c.parts()).collect();
-            for parts in suspects {
-                self.suspect(&parts, now);
+            for (wire, parts) in suspects {
+                self.suspect(&parts, (member.id(), wire), now);
             }
             member.enter(Phase::Draining);
             self.leave_lanes(member);
