@@ -169,7 +169,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let servers = servers(&config, scratch_root, &limits);
+    let servers = servers(&config, notifier.is_manager_there(), scratch_root, &limits);
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -284,7 +284,12 @@ fn limits(config: &Config) -> Limits {
     Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
 }
 
-fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<Arc<Server>> {
+fn servers(
+    config: &Config,
+    is_service: bool,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+) -> Vec<Arc<Server>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
@@ -292,6 +297,7 @@ fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<
     let shared = Arc::new(Shared {
         life: u16::from_le_bytes(life),
         launcher: own_launcher(),
+        is_service,
         scratch_root,
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),

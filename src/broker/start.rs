@@ -22,7 +22,7 @@ use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::policy::restart::Rung;
 use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
-use crate::worker::command::{LaunchSpec, environment};
+use crate::worker::command::{Fence, LaunchSpec, environment};
 use crate::worker::life::Life;
 use crate::worker::scratch::Scratch;
 use crate::worker::upstream;
@@ -107,10 +107,21 @@ fn launch_process(
         open_files: config.limits.open_files,
         core_bytes: config.limits.core_bytes,
         processes: config.limits.processes,
+        fence: fence(server),
     };
     let (worker, life) =
         actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
     Ok((worker, Life::Process(Box::new(life)), bare))
+}
+
+/// What the fence of its workers opens; `None` if they have none.
+fn fence(server: &Server) -> Option<Fence> {
+    let sandbox = &server.config().sandbox;
+    let applies = sandbox.landlock.applies(server.shared().is_service);
+    applies.then(|| Fence {
+        read: sandbox.read_paths.clone(),
+        write: sandbox.write_paths.clone(),
+    })
 }
 
 async fn live(

@@ -4,7 +4,7 @@
 use super::value::{format_size, format_span};
 use super::{Bearer, Config, Failure, Principal, Program, Server, Tokens, Tool, Upstream};
 use crate::policy::{breaker, bucket::Limit};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The configuration as TOML, every key written out.
@@ -131,6 +131,11 @@ fn write_server(out: &mut Lines, server: &Server) {
         out.value("open_files", limits.open_files);
         out.size("core_bytes", limits.core_bytes);
         out.value("processes", limits.processes.unwrap_or_default());
+        out.table(&format!("servers.{name}.sandbox"));
+        let sandbox = &server.sandbox;
+        out.text("landlock", sandbox.landlock.as_str());
+        out.paths("read_paths", &sandbox.read_paths);
+        out.paths("write_paths", &sandbox.write_paths);
     }
 }
 
@@ -229,6 +234,11 @@ impl Lines {
 
     fn texts(&mut self, key: &str, texts: &[String]) {
         self.value(key, toml::Value::from(texts.to_vec()));
+    }
+
+    fn paths(&mut self, key: &str, paths: &[PathBuf]) {
+        let texts: Vec<String> = paths.iter().map(|one| path(one)).collect();
+        self.texts(key, &texts);
     }
 
     fn size(&mut self, key: &str, bytes: u64) {

@@ -1,6 +1,7 @@
 //! Linux: processes, limits, signals and the service manager. It knows kernel interfaces, not
 //! servers, calls or protocols.
 pub mod confine;
+pub mod fence;
 pub mod lock;
 pub mod notify;
 pub mod process;

@@ -48,6 +48,12 @@ impl Notifier {
         }
     }
 
+    /// Whether a service manager started this process and listens.
+    #[must_use]
+    pub fn is_manager_there(&self) -> bool {
+        self.thread.is_some()
+    }
+
     /// The daemon serves (or says degraded): `READY=1`.
     pub fn ready(&self) {
         self.post(Message::Ready);
