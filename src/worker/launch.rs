@@ -76,6 +76,7 @@ fn narrow(args: &LaunchArgs) -> Result<(), (String, io::Error)> {
     let step =
         |what: &str, result: io::Result<()>| result.map_err(|error| (what.to_owned(), error));
     step("make a session of its own", confine::new_session())?;
+    step("close what it inherited", confine::close_inherited())?;
     // While the limits still allow it to open files at all.
     if let Err(error) = confine::raise_oom_score(OOM_SCORE) {
         eprintln!("mainstayd launch: out-of-memory score not raised: {error}");
