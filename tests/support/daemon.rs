@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -124,6 +126,31 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::launch(dir, listen, servers, |daemon| {
+            daemon.envs(environment.iter().copied());
+        })
+    }
+
+    /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
+    pub(crate) fn start_unprivileged(dir: TempDir, servers: &str) -> Self {
+        const NOBODY: u32 = 65534;
+        let root = nix::unistd::Uid::effective().is_root();
+        if root {
+            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        Self::launch(dir, "", servers, |daemon| {
+            if root {
+                daemon.uid(NOBODY).gid(NOBODY);
+            }
+        })
+    }
+
+    fn launch(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
             true => "",
@@ -134,18 +161,18 @@ impl Daemon {
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mainstayd"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        command
             .arg("--config")
             .arg(&config)
             .arg("--state-dir")
             .arg(dir.path().join("state"))
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let copy = Arc::clone(&log);
