@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: run test bench lint build unit
+.PHONY: run test bench lint build unit deb
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:
@@ -11,6 +11,10 @@ run:
 
 build:
 	$(CARGO) build --release --locked --bins --examples
+
+# The Debian package, as target/deb/mainstay_*.deb.
+deb:
+	packaging/deb
 
 # Fast and needs nothing but the toolchain.
 unit:

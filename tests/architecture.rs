@@ -40,6 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
@@ -81,7 +82,7 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
-    "sd_notify",
+    "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
@@ -316,8 +317,8 @@ const BREACHES: &[(&str, &str, &str)] = &[
     ),
     (
         "daemon.rs",
-        "use sd_notify::NotifyState;",
-        "may use sd_notify::NotifyState",
+        "use nix::sys::socket::sendmsg;",
+        "may use nix::sys::socket::sendmsg",
     ),
     (
         "observe/a.rs",

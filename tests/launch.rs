@@ -81,6 +81,7 @@ impl Bench {
             core_bytes: 0,
             processes: None,
             fence: None,
+            group: None,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Linux: processes, limits, signals and the service manager. It knows kernel interfaces, not
 //! servers, calls or protocols.
+pub mod cgroup;
 pub mod confine;
 pub mod fence;
+pub mod inherit;
 pub mod lock;
 pub mod notify;
 pub mod process;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::sys::cgroup::Group;
+
 /// All that is needed to start one worker.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
@@ -31,6 +33,8 @@ pub struct LaunchSpec {
     pub processes: Option<u64>,
     /// What is open to the worker beside the usual; `None`: no fence at all.
     pub fence: Option<Fence>,
+    /// The cgroup it is put into, with everything it starts; made for it alone.
+    pub group: Option<Group>,
 }
 
 /// What the configuration opens in the fence of a worker.
@@ -55,6 +59,9 @@ impl LaunchSpec {
             "--core-bytes".into(),
             self.core_bytes.to_string().into(),
         ];
+        if let Some(group) = &self.group {
+            arguments.extend(["--cgroup".into(), group.path().into()]);
+        }
         if let Some(processes) = self.processes {
             arguments.extend(["--processes".into(), processes.to_string().into()]);
         }
@@ -233,6 +240,7 @@ mod tests {
                 read: vec!["/r".into()],
                 write: vec!["/w".into(), "/x".into()],
             }),
+            group: None,
         };
         assert_eq!(
             spec.launch_arguments(),

@@ -249,6 +249,7 @@ mod tests {
             core_bytes: 0,
             processes: None,
             fence: None,
+            group: None,
         };
         assert!(matches!(spawn(&spec), Err(SpawnError::NoCommand { .. })));
     }
