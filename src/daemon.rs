@@ -18,11 +18,12 @@ use tokio::task::JoinSet;
 use crate::admin;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
+use crate::broker::host;
 use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
-use crate::broker::snapshot::{Health, Snapshot, View};
+use crate::broker::snapshot::{Health, Host, Snapshot, View};
 use crate::broker::supervise;
 use crate::config::Config;
 use crate::exit;
@@ -32,7 +33,7 @@ use crate::front::listener;
 use crate::front::origin::Gate;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::observe::status;
+use crate::observe::{logger, status};
 use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::lock::Lock;
@@ -114,6 +115,7 @@ struct Overview {
     listen: OnceLock<SocketAddr>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
+    host: Host,
 }
 
 impl View for Overview {
@@ -145,7 +147,9 @@ impl View for Overview {
                 .unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
+            log_records_dropped: logger::dropped(),
             servers,
+            host: Some(self.host.clone()),
         }
     }
 }
@@ -170,14 +174,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let (tree, standing) = settle(Claim::Delegated).await;
-    let servers = servers(
-        &config,
-        notifier.is_manager_there(),
-        scratch_root,
-        &limits,
-        tree.clone(),
-    );
+    let (tree, host, servers) = place(&config, &notifier, scratch_root, &limits).await;
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -185,6 +182,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
+        host,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let context = Arc::new(Context {
@@ -265,6 +263,21 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     }
     log::info!("stopped");
     ended
+}
+
+/// The daemon's place on the machine, and the servers in it.
+async fn place(
+    config: &Config,
+    notifier: &Notifier,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
+    let (tree, standing) = settle(Claim::Delegated).await;
+    let service = notifier.is_manager_there();
+    let watchdog = sys::notify::watchdog_interval();
+    let host = host::look(&config.servers, &standing, service, watchdog);
+    let servers = servers(config, service, scratch_root, limits, tree.clone());
+    (tree, host, servers)
 }
 
 /// Calls in flight get their answers, then the workers go.

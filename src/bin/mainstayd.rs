@@ -3,12 +3,12 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
-use mainstay::observe::logger;
+use mainstay::observe::{journald, logger};
 use mainstay::sys::confine;
 use mainstay::worker::launch::{self, LaunchArgs};
 use mainstay::{daemon, exit, manual, score};
@@ -118,8 +118,10 @@ fn load(options: &Options) -> Result<Config, ExitCode> {
 fn serve(config: Config) -> ExitCode {
     let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
     let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-    let style = logger::style(variable("JOURNAL_STREAM").as_deref());
-    if let Err(error) = logger::init(filter.as_deref(), style) {
+    let stream = variable("JOURNAL_STREAM");
+    // For tests alone: there is one journald on a machine, and it is not theirs.
+    let socket = variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+    if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
         eprintln!("mainstayd: cannot set up the log: {error}");
         return ExitCode::from(exit::SOFTWARE);
     }
@@ -135,14 +137,17 @@ fn serve(config: Config) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("mainstayd: cannot start its threads: {error}");
+            logger::last_words(&format!("mainstayd: cannot start its threads: {error}"));
             return ExitCode::from(exit::OS);
         }
     };
     match runtime.block_on(daemon::run(config)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::logger().flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("mainstayd: {error}");
+            logger::last_words(&format!("mainstayd: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -64,6 +64,10 @@ impl Server {
             self.retire(member.id());
         }
         if let Some((member, offender)) = verdict.kill.and_then(find) {
+            let suspects: Vec<_> = {
+                let calls = member.calls();
+                calls.clients().map(|(wire, c)| (wire, c.parts())).collect()
+            };
             emit(&Event::MemoryHard {
                 server: self.name().to_owned(),
                 worker: member.id(),
@@ -71,11 +75,10 @@ impl Server {
                 bytes: offender.bytes,
                 growth: offender.growth,
                 limit: config.memory.hard_limit,
-                in_flight: member.calls().clients().count(),
+                calls: suspects.iter().map(|(wire, _)| *wire).collect(),
             });
-            let suspects: Vec<_> = member.calls().clients().map(|(_, c)| c.parts()).collect();
-            for parts in suspects {
-                self.suspect(&parts, now);
+            for (wire, parts) in suspects {
+                self.suspect(&parts, (member.id(), wire), now);
             }
             member.enter(Phase::Draining);
             self.leave_lanes(member);

@@ -44,14 +44,12 @@ pub(super) fn sentence(event: &Event) -> String {
             worker,
             pid,
             what,
-            in_flight,
+            calls,
             expected,
         } => {
-            let calls = plural(*in_flight as u64, "call");
-            let lost = if *in_flight > 0 {
-                format!(" with {calls} in flight")
-            } else {
-                String::new()
+            let lost = match calls.len() {
+                0 => String::new(),
+                count => format!(" with {} in flight", plural(count as u64, "call")),
             };
             let asked = if *expected { " as asked" } else { "" };
             format!(
@@ -158,22 +156,23 @@ pub(super) fn sentence(event: &Event) -> String {
             pid,
             method,
             after,
-            in_flight,
+            others,
+            ..
         } => format!(
             "worker {worker} of {server} ({}) is stuck: {} had no answer after {} and the \
              cancel was ignored; it is replaced, {} in flight with it",
             seat(*pid),
             cut(method),
             seconds(*after),
-            plural(*in_flight as u64, "other call")
+            plural(others.len() as u64, "other call")
         ),
         Event::CallsRetried {
             server,
             worker,
-            count,
+            calls,
         } => format!(
             "{} of the dead worker {worker} of {server} go to another",
-            plural(*count as u64, "call")
+            plural(calls.len() as u64, "call")
         ),
         Event::CallQuarantined {
             server,
@@ -181,6 +180,7 @@ pub(super) fn sentence(event: &Event) -> String {
             digest,
             crashes,
             lasts,
+            ..
         } => format!(
             "a call of {} at {server} was in flight when {crashes} workers died and is refused for \
              {}; see `mainstayctl quarantine` (digest {digest})",
@@ -218,13 +218,13 @@ pub(super) fn sentence(event: &Event) -> String {
             bytes,
             growth,
             limit,
-            in_flight,
+            calls,
         } => format!(
             "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new, {} in \
              flight: the server is near its hard limit of {}",
             mebibytes(*bytes),
             mebibytes(*growth),
-            plural(*in_flight as u64, "call"),
+            plural(calls.len() as u64, "call"),
             mebibytes(*limit)
         ),
         Event::RungReached {
@@ -245,6 +245,10 @@ pub(super) fn sentence(event: &Event) -> String {
                 format!("server {server} takes calls again")
             }
         }
+        Event::LogDropped { count } => format!(
+            "{} of the log dropped: its reader did not read",
+            plural(*count, "record")
+        ),
         Event::CallsRefused {
             server,
             reason,

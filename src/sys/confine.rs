@@ -48,6 +48,18 @@ pub fn close_inherited() -> io::Result<()> {
     Ok(())
 }
 
+/// The effective user of this process.
+#[must_use]
+pub fn own_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// How many descriptors this process may have open; 0 where nobody can tell.
+#[must_use]
+pub fn open_files() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)
+}
+
 /// Makes this process the leader of a new session and process group.
 ///
 /// # Errors
