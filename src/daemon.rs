@@ -18,6 +18,7 @@ use crate::admin;
 use crate::announcer::Announcer;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
+use crate::broker::host;
 use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
@@ -126,7 +127,7 @@ struct Overview {
     listen: OnceLock<String>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
-    standing: Standing,
+    host: Host,
 }
 
 impl View for Overview {
@@ -154,11 +155,9 @@ impl View for Overview {
             listen: self.listen.get().cloned().unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
-            host: Host {
-                cgroup: Some(self.standing.to_string()),
-            },
             log_records_dropped: logger::dropped(),
             servers,
+            host: Some(self.host.clone()),
         }
     }
 }
@@ -190,8 +189,7 @@ pub async fn run(
     } = Doors::open(&config, inherited)?;
     let address = doors::list(&addresses);
 
-    let (tree, standing) = settle(claim(config.cgroup)).await;
-    let servers = servers(&config, scratch_root, &limits, tree.clone());
+    let (tree, host, servers) = place(&config, &notifier, scratch_root, &limits).await;
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -199,7 +197,7 @@ pub async fn run(
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
-        standing,
+        host,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let context = Arc::new(Context {
@@ -282,6 +280,21 @@ pub async fn run(
     ended
 }
 
+/// The daemon's place on the machine, and the servers in it.
+async fn place(
+    config: &Config,
+    notifier: &Notifier,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
+    let (tree, standing) = settle(claim(config.cgroup)).await;
+    let service = notifier.is_manager_there();
+    let watchdog = sys::notify::watchdog_interval();
+    let host = host::look(&config.servers, &standing, service, watchdog);
+    let servers = servers(config, service, scratch_root, limits, tree.clone());
+    (tree, host, servers)
+}
+
 /// Calls in flight get their answers, then the workers go.
 async fn stop_all(
     catalog: &Catalog,
@@ -350,6 +363,7 @@ fn limits(config: &Config) -> Limits {
 
 fn servers(
     config: &Config,
+    is_service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
     tree: Option<Tree>,
@@ -361,6 +375,7 @@ fn servers(
     let shared = Arc::new(Shared {
         life: u16::from_le_bytes(life),
         launcher: own_launcher(),
+        is_service,
         scratch_root,
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),

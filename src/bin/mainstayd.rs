@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
 use mainstay::observe::{journald, logger};
+use mainstay::sys::confine;
 use mainstay::sys::inherit::{InheritError, Inherited};
 use mainstay::sys::notify::Notifier;
 use mainstay::worker::launch::{self, LaunchArgs};
@@ -176,6 +177,11 @@ impl Unit {
             let line = format!("mainstayd: cannot set up the log: {error}");
             eprintln!("{line}");
             return self.give_up(exit::SOFTWARE, &line, None);
+        }
+        // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a
+        // door that the fence still shuts.
+        if let Err(error) = confine::close_to_others() {
+            log::warn!("workers can look into this process: {error}");
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
