@@ -32,6 +32,7 @@ use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
+use crate::heartbeat;
 use crate::observe::event::{Event, emit};
 use crate::observe::logger;
 use crate::sys;
@@ -172,7 +173,7 @@ pub async fn run(
     inherited: Inherited,
     notifier: Notifier,
 ) -> Result<(), DaemonError> {
-    let mut announcer = Announcer::new(notifier);
+    let mut announcer = Announcer::new(notifier.clone());
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let auth = Auth::read(&config, credentials.as_deref(), &limits)?;
@@ -227,6 +228,7 @@ pub async fn run(
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
+    let heart = heartbeat::start(Arc::clone(&catalog), addresses.first().copied());
     let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -255,6 +257,7 @@ pub async fn run(
     };
 
     overview.draining.store(true, Ordering::Relaxed);
+    heart.stopping();
     let in_flight = overview
         .snapshot()
         .servers

@@ -23,7 +23,11 @@ impl Event {
             | Self::QuarantineCleared { .. }
             | Self::ShedEnded { .. } => Level::Info,
             Self::CallsRetried { .. } => Level::Debug,
-            Self::LogDropped { .. } => Level::Warn,
+            Self::LogDropped { .. } | Self::PartSilent { .. } | Self::PartStarved { .. } => {
+                Level::Warn
+            }
+            Self::WatchdogTriggered { .. } => Level::Error,
+            Self::PartMoves { .. } => Level::Info,
             Self::WorkerExited {
                 expected: false, ..
             }
@@ -63,9 +67,13 @@ impl Event {
     #[must_use]
     pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
         match self {
-            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } | Self::LogDropped { .. } => {
-                (None, None, None)
-            }
+            Self::DaemonStarted { .. }
+            | Self::DaemonStopping { .. }
+            | Self::PartSilent { .. }
+            | Self::WatchdogTriggered { .. }
+            | Self::PartStarved { .. }
+            | Self::PartMoves { .. }
+            | Self::LogDropped { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,
