@@ -46,7 +46,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
-    ("fault.rs", &[]),
+    ("fault.rs", &["fault"]),
     ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
     ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
