@@ -124,6 +124,18 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::launch(dir, listen, servers, |daemon| {
+            daemon.envs(environment.iter().copied());
+        })
+    }
+
+    /// The same with any change to its command. One whose stderr goes elsewhere has no log here.
+    pub(crate) fn launch(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
             true => "",
@@ -134,34 +146,36 @@ impl Daemon {
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mainstayd"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        command
             .arg("--config")
             .arg(&config)
             .arg("--state-dir")
             .arg(dir.path().join("state"))
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let stderr = BufReader::new(child.stderr.take().unwrap());
         let copy = Arc::clone(&log);
-        let reader = thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                let mut log = copy.lock().unwrap();
-                log.push_str(&String::from_utf8_lossy(&line));
-                log.push('\n');
-            }
+        let reader = child.stderr.take().map(|stderr| {
+            thread::spawn(move || {
+                let stderr = BufReader::new(stderr);
+                for line in stderr.split(b'\n').map_while(Result::ok) {
+                    let mut log = copy.lock().unwrap();
+                    log.push_str(&String::from_utf8_lossy(&line));
+                    log.push('\n');
+                }
+            })
         });
         let mut daemon = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             dir,
             log,
-            reader: Some(reader),
+            reader,
             ended: false,
         };
         daemon.address = until("the daemon listens", || {
