@@ -34,6 +34,7 @@ use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::observe::{logger, status};
 use crate::sys;
+use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
 use crate::sys::signal::{Request, Signals};
@@ -170,7 +171,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let servers = servers(&config, scratch_root, &limits);
+    let (tree, standing) = settle(Claim::Delegated).await;
+    let servers = servers(&config, scratch_root, &limits, tree.clone());
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -250,6 +252,9 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         in_flight,
     });
     stop_all(&catalog, &stop, front, keepers).await;
+    if let Some(tree) = tree {
+        tree.prune();
+    }
     if !admin.is_finished() {
         let _ = admin.await;
     }
@@ -278,6 +283,36 @@ async fn stop_all(
     while keepers.join_next().await.is_some() {}
 }
 
+/// How long workers of an earlier life may hold up the start, once they were killed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Takes the cgroups that are ours, and ends the workers that an earlier life left in them: nobody
+/// has their stdin any more.
+async fn settle(claim: Claim) -> (Option<Tree>, Standing) {
+    let taken = tokio::task::spawn_blocking(move || {
+        let (tree, standing) = cgroup::take(claim);
+        let cleared = tree.as_ref().map(|tree| tree.clear_workers(SWEEP));
+        (tree, standing, cleared)
+    });
+    let Ok((tree, standing, cleared)) = taken.await else {
+        let why = cgroup::Why::Off;
+        return (None, Standing::Without(why));
+    };
+    match standing.advice() {
+        None => log::info!("control groups: {standing}"),
+        Some(advice) => log::warn!("control groups: {standing}; {advice}"),
+    }
+    match cleared {
+        None => {}
+        Some(Ok(Cleared { killed: 0, left: 0 })) => {}
+        Some(Ok(Cleared { killed, left })) => log::warn!(
+            "killed {killed} workers of an earlier life; {left} of their control groups are left"
+        ),
+        Some(Err(error)) => log::warn!("workers of an earlier life may be left: {error}"),
+    }
+    (tree, standing)
+}
+
 fn limits(config: &Config) -> Limits {
     let mut seed = [0; 8];
     // Without randomness keys could be foreseen, and places in the table be crowded; limits hold.
@@ -285,7 +320,12 @@ fn limits(config: &Config) -> Limits {
     Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
 }
 
-fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<Arc<Server>> {
+fn servers(
+    config: &Config,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+    tree: Option<Tree>,
+) -> Vec<Arc<Server>> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
@@ -297,6 +337,7 @@ fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),
         limits: Arc::clone(limits),
+        tree,
         next_worker: AtomicU64::new(0),
     });
     config

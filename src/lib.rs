@@ -9,6 +9,7 @@
 //! * [`sys`] is Linux, [`config`] the configuration, [`observe`] events and metrics;
 //! * [`admin`] is the Unix-socket API behind `mainstayctl`;
 //! * [`score`] is the built-in default server, a worker like any other;
+//! * [`manual`] writes what a command line says of itself;
 //! * [`daemon`] wires the parts and awaits them.
 
 pub mod admin;
@@ -17,6 +18,7 @@ pub mod config;
 pub mod daemon;
 pub mod exit;
 pub mod front;
+pub mod manual;
 pub mod mcp;
 pub mod observe;
 pub mod policy;

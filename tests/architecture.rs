@@ -40,6 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
@@ -81,6 +82,7 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
+    "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",
     "landlock",

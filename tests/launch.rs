@@ -80,6 +80,7 @@ impl Bench {
             open_files: 77,
             core_bytes: 0,
             processes: None,
+            group: None,
         }
     }
 

@@ -36,6 +36,7 @@ fn server(scratch: PathBuf) -> Arc<Server> {
         start_cap: 2,
         sessions: Sessions::new(10, PATIENCE),
         limits: Arc::new(Limits::new(Instant::now(), 1, Limit::default())),
+        tree: None,
         next_worker: AtomicU64::new(0),
     };
     Server::new(config.servers[0].clone(), Arc::new(shared))

@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
 use mainstay::observe::{journald, logger};
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, score};
+use mainstay::{daemon, exit, manual, score};
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -51,6 +51,12 @@ enum Command {
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
+    /// Print the options as a part of the manual page
+    #[command(hide = true)]
+    Manual,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions { shell: manual::Shell },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +74,10 @@ fn main() -> ExitCode {
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
         Some(Command::Score) => score(),
+        Some(Command::Manual) => show(manual::scdoc(Args::command()).as_bytes()),
+        Some(Command::Completions { shell }) => {
+            show(&manual::completions("mainstayd", &Args::command(), shell))
+        }
         Some(Command::Check { options, print }) => match load(&options) {
             Ok(config) => {
                 let text = if print {
@@ -75,9 +85,7 @@ fn main() -> ExitCode {
                 } else {
                     "the configuration is good\n".to_owned()
                 };
-                // A reader that has seen enough (`| head`) is no failure.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                ExitCode::SUCCESS
+                show(text.as_bytes())
             }
             Err(code) => code,
         },
@@ -86,6 +94,12 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
     }
+}
+
+fn show(text: &[u8]) -> ExitCode {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text);
+    ExitCode::SUCCESS
 }
 
 fn load(options: &Options) -> Result<Config, ExitCode> {

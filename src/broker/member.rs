@@ -17,6 +17,7 @@ use super::snapshot::WorkerStatus;
 use super::stats::Stats;
 use crate::mcp::era::Era;
 use crate::sys;
+use crate::sys::cgroup::Group;
 use crate::worker::actor::Worker;
 
 /// Which era a worker is locked to.
@@ -300,6 +301,12 @@ impl Member {
             Locked::Modern => era == Era::Modern,
             Locked::Legacy | Locked::Fresh => era == Era::Legacy,
         }
+    }
+
+    /// Its cgroup, if it has one.
+    #[must_use]
+    pub fn group(&self) -> Option<&Group> {
+        self.worker.group()
     }
 
     /// For the views.

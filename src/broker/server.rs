@@ -28,6 +28,7 @@ use crate::mcp::era::Era;
 use crate::mcp::tool_headers::ToolHeaders;
 use crate::policy::refusal::Refusal;
 use crate::policy::restart::Restart;
+use crate::sys::cgroup::{ServerGroup, Tree};
 
 /// What all servers of a daemon share.
 #[derive(Debug)]
@@ -44,6 +45,8 @@ pub struct Shared {
     pub sessions: Sessions,
     /// Who may call how often.
     pub limits: Arc<Limits>,
+    /// The daemon's cgroups; `None` where it has none.
+    pub tree: Option<Tree>,
     /// Numbers workers.
     pub next_worker: std::sync::atomic::AtomicU64,
 }
@@ -119,6 +122,7 @@ pub(super) struct LastFailure {
 pub struct Server {
     config: config::Server,
     shared: Arc<Shared>,
+    group: Option<ServerGroup>,
     legacy: Arc<Lane>,
     modern: Arc<Lane>,
     pressure: Arc<Notify>,
@@ -162,6 +166,7 @@ impl Server {
             config.recovery.max_restart_attempts,
         );
         Arc::new(Self {
+            group: group(&config, &shared),
             legacy: Lane::new(&bounds, Arc::clone(&pressure)),
             modern: Lane::new(&bounds, Arc::clone(&pressure)),
             standing: watch::Sender::new(standing),
@@ -220,6 +225,12 @@ impl Server {
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The cgroup of all its workers; `None` for an upstream, and where the daemon has no cgroups.
+    #[must_use]
+    pub fn group(&self) -> Option<&ServerGroup> {
+        self.group.as_ref()
     }
 
     pub(super) fn life(&self) -> u16 {
@@ -384,4 +395,17 @@ impl Server {
         let listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
         listens.iter().filter_map(Weak::upgrade).collect()
     }
+}
+
+fn group(config: &config::Server, shared: &Shared) -> Option<ServerGroup> {
+    if matches!(config.program, config::Program::Upstream(_)) {
+        return None;
+    }
+    let tree = shared.tree.as_ref()?;
+    let group = tree.server(&config.name, config.memory.hard_limit);
+    if let Err(error) = group.prepare() {
+        // Each start of a worker tries again, and fails with these words.
+        log::warn!("server {}: {error}", config.name);
+    }
+    Some(group)
 }

@@ -21,6 +21,7 @@ use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::policy::restart::Rung;
+use crate::sys::cgroup::{Group, LeafLimits};
 use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
 use crate::worker::command::{LaunchSpec, environment};
 use crate::worker::life::Life;
@@ -97,6 +98,7 @@ fn launch_process(
     let clean = server.roster().restart.rung(Instant::now()) == Rung::Clean;
     let pass: &[String] = if clean { &[] } else { &config.env_pass };
     let bare = clean && !config.env_pass.is_empty();
+    let group = leaf(server, id)?;
     let spec = LaunchSpec {
         server: server.name().to_owned(),
         launcher: shared.launcher.clone(),
@@ -107,10 +109,32 @@ fn launch_process(
         open_files: config.limits.open_files,
         core_bytes: config.limits.core_bytes,
         processes: config.limits.processes,
+        group,
     };
-    let (worker, life) =
-        actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
+    let (worker, life) = actor::start(id, &spec, scratch, bounds).map_err(|error| {
+        if let Some(group) = &spec.group {
+            // Nobody is in it; what cannot be removed is pruned at the end of the daemon.
+            let _ = group.remove(Duration::ZERO);
+        }
+        causes::one_line(&error)
+    })?;
     Ok((worker, Life::Process(Box::new(life)), bare))
+}
+
+/// A cgroup for the worker; `None` where the daemon has none. Without one that should be there it is
+/// not started: it could not be held to its limits.
+fn leaf(server: &Server, id: u64) -> Result<Option<Group>, String> {
+    let Some(group) = server.group() else {
+        return Ok(None);
+    };
+    let limits = &server.config().limits;
+    let limits = LeafLimits {
+        memory_max: limits.memory,
+        pids_max: limits.pids,
+        cpu_weight: limits.cpu_weight,
+    };
+    let made = group.leaf(id, &limits).map(Some);
+    made.map_err(|error| format!("no control group could be made for it: {error}"))
 }
 
 async fn live(

@@ -357,7 +357,8 @@ impl Default for Recovery {
     }
 }
 
-/// `[servers.NAME.limits]`: resource limits of each worker process (setrlimit(2)).
+/// `[limits]` and `[servers.NAME.limits]`: what each worker may have. The first three are kept by
+/// each of its processes (setrlimit(2)), the others by its control group, where it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rlimits {
     /// `RLIMIT_NOFILE`, at least 16.
@@ -366,6 +367,12 @@ pub struct Rlimits {
     pub core_bytes: u64,
     /// `RLIMIT_NPROC`, counted per user; `None` (`0`) leaves it alone.
     pub processes: Option<u64>,
+    /// Bytes of memory of a worker with all it starts, at most `memory.hard_limit`.
+    pub memory: u64,
+    /// Processes and threads of a worker with all it starts; `None` (`0`) is no limit.
+    pub pids: Option<u64>,
+    /// Share of the CPU of a worker with all it starts, 1 to 10,000.
+    pub cpu_weight: u64,
 }
 
 impl Default for Rlimits {
@@ -374,6 +381,17 @@ impl Default for Rlimits {
             open_files: 1024,
             core_bytes: 0,
             processes: None,
+            memory: worker_memory(&memory::Limits::default()),
+            pids: Some(512),
+            cpu_weight: 100,
         }
     }
+}
+
+/// What one worker may use unless somebody says otherwise: from the soft limit on, one alone cannot
+/// pass the hard one. Never so little that no interpreter would start.
+pub(super) fn worker_memory(server: &memory::Limits) -> u64 {
+    const LEAST: u64 = 256 << 20;
+    let between = server.hard_limit.saturating_sub(server.soft_limit);
+    between.max(LEAST).min(server.hard_limit)
 }

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::sys::cgroup::Group;
+
 /// All that is needed to start one worker.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
@@ -29,6 +31,8 @@ pub struct LaunchSpec {
     /// Most processes and threads of the worker's user (`RLIMIT_NPROC`), counted by the kernel over
     /// the whole user; `None` leaves the daemon's own limit.
     pub processes: Option<u64>,
+    /// The cgroup it is put into, with everything it starts; made for it alone.
+    pub group: Option<Group>,
 }
 
 impl LaunchSpec {
@@ -44,6 +48,9 @@ impl LaunchSpec {
             "--core-bytes".into(),
             self.core_bytes.to_string().into(),
         ];
+        if let Some(group) = &self.group {
+            arguments.extend(["--cgroup".into(), group.path().into()]);
+        }
         if let Some(processes) = self.processes {
             arguments.extend(["--processes".into(), processes.to_string().into()]);
         }
@@ -210,6 +217,7 @@ mod tests {
             open_files: 10,
             core_bytes: 0,
             processes: Some(7),
+            group: None,
         };
         assert_eq!(
             spec.launch_arguments(),

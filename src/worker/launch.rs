@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::exit;
+use crate::sys::cgroup;
 use crate::sys::confine::{self, Limit};
 
 /// Workers die before the daemon when memory runs out; above the unit's own negative score by far.
@@ -17,6 +18,9 @@ const OOM_SCORE: i32 = 500;
 /// The command line of the hidden subcommand.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
+    /// The control group to enter
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
     /// The worker's private directory
     #[arg(long, value_name = "DIR")]
     pub scratch: PathBuf,
@@ -60,6 +64,10 @@ pub fn run(args: &LaunchArgs) -> ExitCode {
 fn narrow(args: &LaunchArgs) -> Result<(), (String, io::Error)> {
     let step =
         |what: &str, result: io::Result<()>| result.map_err(|error| (what.to_owned(), error));
+    // First of all: not one instruction of a worker outside its limits.
+    if let Some(cgroup) = &args.cgroup {
+        step("enter its control group", cgroup::enter(cgroup))?;
+    }
     step("make a session of its own", confine::new_session())?;
     // While the limits still allow it to open files at all.
     if let Err(error) = confine::raise_oom_score(OOM_SCORE) {

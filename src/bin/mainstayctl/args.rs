@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use mainstay::admin::protocol::{LIMITS_MOST, REASON_LIMIT};
 use mainstay::broker::control::BreakerMode;
 use mainstay::config::parse_span;
+use mainstay::manual::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -111,6 +112,15 @@ pub(crate) enum Command {
                       wrong command line; 69 it could not run."
     )]
     Stress(Stress),
+    /// Print the options as a part of the manual page
+    #[command(hide = true)]
+    Manual,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
 }
 
 /// What to do with quarantined calls.

@@ -14,8 +14,8 @@ mod target;
 mod token;
 
 use args::{Args, Command};
-use clap::Parser;
-use mainstay::exit;
+use clap::{CommandFactory as _, Parser};
+use mainstay::{exit, manual};
 use outcome::Failed;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -54,6 +54,11 @@ fn main() -> ExitCode {
         Command::Worker { action } => act::worker(socket, &action),
         Command::Drain { server, undo } => act::drain(socket, &server, undo),
         Command::Stress(options) => stress::run(&options, reach::client(socket)),
+        Command::Manual => outcome::print(&manual::scdoc(Args::command())),
+        Command::Completions { shell } => {
+            let script = manual::completions("mainstayctl", &Args::command(), shell);
+            outcome::print(&String::from_utf8_lossy(&script))
+        }
     };
     outcome.unwrap_or_else(|failed| {
         let _ = writeln!(io::stderr(), "mainstayctl: {}", failed.message);

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// wait for one, or waits for another process.
 #[must_use]
 pub fn watchdog_interval() -> Option<Duration> {
-    let variable = |name| std::env::var(name).ok();
+    let variable = |name: &str| std::env::var_os(name)?.into_string().ok();
     interval(
         variable("WATCHDOG_USEC").as_deref(),
         variable("WATCHDOG_PID").as_deref(),
