@@ -97,6 +97,9 @@ impl Journald {
                 !left.is_zero() && self.read(left),
                 "waited in vain for {what}: {:#?}",
                 self.seen
+                    .iter()
+                    .map(|e| e.all("MESSAGE"))
+                    .collect::<Vec<_>>()
             );
         }
     }
