@@ -46,11 +46,23 @@ pub struct Snapshot {
     pub connections: u64,
     /// Resident memory of the daemon in bytes; `None` where procfs cannot tell.
     pub memory_bytes: Option<u64>,
+    /// What the machine gives the daemon, and what not.
+    #[serde(default)]
+    pub host: Host,
     /// Records of the log that were dropped because its reader did not read.
     #[serde(default)]
     pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
+}
+
+/// What the machine gives the daemon, and what not; found once, at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Control groups: where the daemon's are and what they limit, or why it has none, in one
+    /// clause.
+    #[serde(default)]
+    pub cgroup: Option<String>,
 }
 
 /// One `[servers.NAME]`.
@@ -268,6 +280,11 @@ pub struct WorkerStatus {
     pub calls: u64,
     /// Calls it is working on.
     pub in_flight: usize,
-    /// Resident memory in bytes of the process; `None` where procfs cannot tell.
+    /// Memory in bytes: of the worker with all it started where its control group tells, page cache
+    /// included, else what the process has resident; `None` where neither can be told.
     pub memory_bytes: Option<u64>,
+    /// Processes and threads of the worker with all it started; `None` where no control group
+    /// counts them.
+    #[serde(default)]
+    pub processes: Option<u64>,
 }

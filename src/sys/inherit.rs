@@ -77,8 +77,8 @@ impl Inherited {
         if TAKEN.swap(true, Ordering::Relaxed) || !announced()? {
             return Ok(Self::default());
         }
-        let handed = sd_listen_fds::get()
-            .map_err(|error| InheritError::Environment(error.to_string()))?;
+        let handed =
+            sd_listen_fds::get().map_err(|error| InheritError::Environment(error.to_string()))?;
         Self::sort(
             handed
                 .into_iter()
@@ -126,7 +126,11 @@ impl Inherited {
         };
         Ok(Self {
             http: self.http.iter().map(again).collect::<Result<_, _>>()?,
-            control: self.control.as_ref().map(UnixListener::try_clone).transpose()?,
+            control: self
+                .control
+                .as_ref()
+                .map(UnixListener::try_clone)
+                .transpose()?,
             unknown: Vec::new(),
         })
     }
@@ -286,7 +290,10 @@ mod tests {
             let flags = fcntl(listener, FcntlArg::F_GETFD).unwrap();
             assert!(FdFlag::from_bits_retain(flags).contains(FdFlag::FD_CLOEXEC));
             // It would wait for ever otherwise.
-            assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(
+                listener.accept().unwrap_err().kind(),
+                io::ErrorKind::WouldBlock
+            );
         }
     }
 

@@ -3,8 +3,11 @@
 pub mod cgroup;
 pub mod confine;
 pub mod inherit;
+pub mod job;
 pub mod lock;
 pub mod notify;
+pub mod pressure;
 pub mod process;
+pub mod psi;
 pub mod signal;
 pub mod socket;

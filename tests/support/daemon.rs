@@ -136,6 +136,27 @@ impl Daemon {
         servers: &str,
         change: impl FnOnce(&mut Command),
     ) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, listen, servers, program, change)
+    }
+
+    /// The same, started in this control group.
+    pub(crate) fn start_below(cgroup: &Path, dir: TempDir, servers: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
+        shell.arg(cgroup.join("cgroup.procs"));
+        shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, "", servers, shell, |_| {})
+    }
+
+    /// `command` is the daemon, or something that becomes it.
+    fn spawn(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        mut command: Command,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
             true => "",
@@ -146,7 +167,6 @@ impl Daemon {
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
         command
             .arg("--config")
             .arg(&config)
