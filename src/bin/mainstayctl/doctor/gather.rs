@@ -54,7 +54,7 @@ pub(crate) fn gather(place: Place<'_>) -> Facts {
     };
     let config = configuration(&main, place.config.is_some());
     let systemd = systemd::systemd(&place);
-    let user = programs::user(&systemd.unit, place.daemon.as_ref().ok(), &accounts);
+    let user = programs::user(&systemd.unit, place.daemon.as_deref().ok(), &accounts);
     Facts {
         machine: machine(&place),
         files: files(&place, &main, config.good()),

@@ -15,7 +15,7 @@ const SERVICE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Who runs the workers: the user of the unit, or of the daemon that answers.
 pub(super) fn user<'a>(
     unit: &Unit,
-    daemon: Option<&Box<Snapshot>>,
+    daemon: Option<&Snapshot>,
     accounts: &'a Accounts,
 ) -> Option<&'a User> {
     let uid = daemon.and_then(|snapshot| Some(snapshot.host.as_ref()?.uid));

@@ -14,7 +14,7 @@ const UNIT: &str = "mainstay.service";
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is judged.
-const PROPERTIES: [&str; 22] = [
+const PROPERTIES: [&str; 20] = [
     "LoadState",
     "ActiveState",
     "UnitFileState",
@@ -35,8 +35,6 @@ const PROPERTIES: [&str; 22] = [
     "TasksMax",
     "MemoryMax",
     "ProtectHome",
-    "Environment",
-    "MainPID",
 ];
 
 pub(super) fn systemd(place: &Place<'_>) -> Systemd {

@@ -30,9 +30,9 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         findings.push(Finding::ok(
             "swap",
             if swap == 0 {
-                "none: a worker at its memory limit is killed at once".to_owned()
+                "none: memory that runs out is fatal at once, so limits matter".to_owned()
             } else {
-                format!("{}; workers do not use it", size(swap))
+                format!("{}; workers with a control group do not use it", size(swap))
             },
         ));
     }
