@@ -25,7 +25,7 @@ use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Host, Snapshot, View};
 use crate::broker::supervise;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
@@ -272,7 +272,7 @@ async fn place(
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
 ) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
-    let (tree, standing) = settle(Claim::Delegated).await;
+    let (tree, standing) = settle(claim(config.cgroup)).await;
     let service = notifier.is_manager_there();
     let watchdog = sys::notify::watchdog_interval();
     let host = host::look(&config.servers, &standing, service, watchdog);
@@ -299,6 +299,14 @@ async fn stop_all(
         server.stop();
     }
     while keepers.join_next().await.is_some() {}
+}
+
+fn claim(cgroup: config::Cgroup) -> Claim {
+    match cgroup {
+        config::Cgroup::Auto => Claim::Delegated,
+        config::Cgroup::Own => Claim::Own,
+        config::Cgroup::Off => Claim::Nothing,
+    }
 }
 
 /// How long workers of an earlier life may hold up the start, once they were killed.

@@ -11,7 +11,7 @@ use mainstay::config::{self, Config, Environment, Overrides};
 use mainstay::observe::{journald, logger};
 use mainstay::sys::confine;
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, manual, score};
+use mainstay::{daemon, exit, manual, post_stop, score};
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -49,6 +49,9 @@ enum Command {
     /// Become a worker (used by the daemon itself)
     #[command(hide = true)]
     Launch(LaunchArgs),
+    /// Clean up behind a daemon that has ended (used by the unit)
+    #[command(hide = true)]
+    PostStop,
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
+        Some(Command::PostStop) => post_stop::run(&post_stop::Told::read(variable)),
         Some(Command::Score) => score(),
         Some(Command::Manual) => show(manual::scdoc(Args::command()).as_bytes()),
         Some(Command::Completions { shell }) => {
@@ -115,8 +119,12 @@ fn load(options: &Options) -> Result<Config, ExitCode> {
     })
 }
 
+/// What a variable is set to, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).and_then(|value| value.into_string().ok())
+}
+
 fn serve(config: Config) -> ExitCode {
-    let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
     let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
     let stream = variable("JOURNAL_STREAM");
     // For tests alone: there is one journald on a machine, and it is not theirs.

@@ -330,7 +330,11 @@ impl Member {
             age_seconds: self.age().as_secs(),
             calls: self.served(),
             in_flight,
-            memory_bytes: sys::process::resident_bytes(self.worker.pid),
+            memory_bytes: self
+                .group()
+                .and_then(Group::memory_current)
+                .or_else(|| sys::process::resident_bytes(self.worker.pid)),
+            processes: self.group().and_then(Group::pids_current),
         }
     }
 }

@@ -295,6 +295,11 @@ pub struct WorkerStatus {
     pub calls: u64,
     /// Calls it is working on.
     pub in_flight: usize,
-    /// Resident memory in bytes of the process; `None` where procfs cannot tell.
+    /// Memory in bytes: of the worker with all it started where its control group tells, page cache
+    /// included, else what the process has resident; `None` where neither can be told.
     pub memory_bytes: Option<u64>,
+    /// Processes and threads of the worker with all it started; `None` where no control group
+    /// counts them.
+    #[serde(default)]
+    pub processes: Option<u64>,
 }

@@ -126,31 +126,33 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
-        Self::launch(dir, listen, servers, |daemon| {
-            daemon.envs(environment.iter().copied());
-        })
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        program.envs(environment.iter().copied());
+        Self::spawn(dir, listen, servers, program)
+    }
+
+    /// The same, started in this control group.
+    pub(crate) fn start_below(cgroup: &Path, dir: TempDir, servers: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
+        shell.arg(cgroup.join("cgroup.procs"));
+        shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, "", servers, shell)
     }
 
     /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
     pub(crate) fn start_unprivileged(dir: TempDir, servers: &str) -> Self {
         const NOBODY: u32 = 65534;
-        let root = nix::unistd::Uid::effective().is_root();
-        if root {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        if nix::unistd::Uid::effective().is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            program.uid(NOBODY).gid(NOBODY);
         }
-        Self::launch(dir, "", servers, |daemon| {
-            if root {
-                daemon.uid(NOBODY).gid(NOBODY);
-            }
-        })
+        Self::spawn(dir, "", servers, program)
     }
 
-    fn launch(
-        dir: TempDir,
-        listen: &str,
-        servers: &str,
-        change: impl FnOnce(&mut Command),
-    ) -> Self {
+    /// `program` is the daemon, or something that becomes it.
+    fn spawn(dir: TempDir, listen: &str, servers: &str, mut program: Command) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
             true => "",
@@ -161,8 +163,7 @@ impl Daemon {
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
-        command
+        let mut child = program
             .arg("--config")
             .arg(&config)
             .arg("--state-dir")
@@ -170,9 +171,9 @@ impl Daemon {
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
-            .stderr(Stdio::piped());
-        change(&mut command);
-        let mut child = command.spawn().unwrap();
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let copy = Arc::clone(&log);
