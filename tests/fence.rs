@@ -209,3 +209,21 @@ fn an_abstract_socket_outside_is_out_of_reach() {
         assert_eq!(reach("on"), "denied: EPERM");
     }
 }
+
+#[test]
+fn a_worker_that_needs_more_than_it_gets_is_told_what_to_do() {
+    if kernel().is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let script = format!("import sys; open({:?})", file.display().to_string());
+    let servers = format!(
+        "[servers.a]\ncommand = [{PYTHON:?}, \"-c\", {script:?}]\nsandbox = {{ landlock = \"on\" }}\n"
+    );
+    let daemon = Daemon::start_unprivileged(dir, &servers);
+    let status = daemon.until("a start has failed", |s| s.last_failure.is_some());
+    let what = status.last_failure.unwrap().what;
+    assert!(what.contains("read_paths"), "{what}");
+}

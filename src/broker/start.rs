@@ -125,8 +125,7 @@ fn launch_process(
 /// What the fence of its workers opens; `None` if they have none.
 fn fence(server: &Server) -> Option<Fence> {
     let sandbox = &server.config().sandbox;
-    let applies = sandbox.landlock.applies(server.shared().is_service);
-    applies.then(|| Fence {
+    server.is_fenced().then(|| Fence {
         read: sandbox.read_paths.clone(),
         write: sandbox.write_paths.clone(),
     })
@@ -340,6 +339,13 @@ impl Server {
     pub(super) fn learn_tools(&self, result: &RawValue) {
         self.tool_headers().learn(result);
         self.rules().learn(result);
+    }
+
+    /// Whether its workers are fenced in, as far as the kernel can.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        let landlock = self.config().sandbox.landlock;
+        landlock.applies(self.shared().is_service)
     }
 
     /// Whether any worker takes calls, those of sessions included.
