@@ -125,23 +125,23 @@ impl Daemon {
         environment: &[(&str, &str)],
     ) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, listen, servers, environment, program)
+        Self::spawn(dir, ("", listen, servers), environment, program)
     }
 
-    /// The same, started in this control group.
+    /// The same, started in this control group, which it takes for its own.
     pub(crate) fn start_below(cgroup: &Path, dir: TempDir, servers: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
         shell.arg(cgroup.join("cgroup.procs"));
         shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, "", servers, &[], shell)
+        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), &[], shell)
     }
 
-    /// `program` is the daemon, or something that becomes it.
+    /// `program` is the daemon, or something that becomes it. The lines are for the top, for
+    /// `[listen]` and for the rest of the configuration.
     fn spawn(
         dir: TempDir,
-        listen: &str,
-        servers: &str,
+        (top, listen, servers): (&str, &str, &str),
         environment: &[(&str, &str)],
         mut program: Command,
     ) -> Self {
@@ -151,7 +151,7 @@ impl Daemon {
             false => "[rate_limit]\nrate = 0\n",
         };
         let text = format!(
-            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
+            "{top}[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();

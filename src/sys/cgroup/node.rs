@@ -340,7 +340,7 @@ mod tests {
         let (_dir, node) = folder();
         let gone = node.child("gone");
         for node in [&node, &gone] {
-            assert_eq!(node.processes().unwrap(), []);
+            assert!(node.processes().unwrap().is_empty());
             assert_eq!(node.available().unwrap(), Controllers::default());
             assert_eq!(node.populated(), None);
             assert_eq!(node.memory_current(), None);
