@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use crate::admin;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
+use crate::broker::host;
 use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
@@ -114,7 +115,7 @@ struct Overview {
     listen: OnceLock<SocketAddr>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
-    standing: Standing,
+    host: Host,
 }
 
 impl View for Overview {
@@ -146,11 +147,9 @@ impl View for Overview {
                 .unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
-            host: Host {
-                cgroup: Some(self.standing.to_string()),
-            },
             log_records_dropped: logger::dropped(),
             servers,
+            host: Some(self.host.clone()),
         }
     }
 }
@@ -175,8 +174,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let (tree, standing) = settle(claim(config.cgroup)).await;
-    let servers = servers(&config, scratch_root, &limits, tree.clone());
+    let (tree, host, servers) = place(&config, &notifier, scratch_root, &limits).await;
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -184,7 +182,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
-        standing,
+        host,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let context = Arc::new(Context {
@@ -267,6 +265,21 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     ended
 }
 
+/// The daemon's place on the machine, and the servers in it.
+async fn place(
+    config: &Config,
+    notifier: &Notifier,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
+    let (tree, standing) = settle(claim(config.cgroup)).await;
+    let service = notifier.is_manager_there();
+    let watchdog = sys::notify::watchdog_interval();
+    let host = host::look(&config.servers, &standing, service, watchdog);
+    let servers = servers(config, service, scratch_root, limits, tree.clone());
+    (tree, host, servers)
+}
+
 /// Calls in flight get their answers, then the workers go.
 async fn stop_all(
     catalog: &Catalog,
@@ -335,6 +348,7 @@ fn limits(config: &Config) -> Limits {
 
 fn servers(
     config: &Config,
+    is_service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
     tree: Option<Tree>,
@@ -346,6 +360,7 @@ fn servers(
     let shared = Arc::new(Shared {
         life: u16::from_le_bytes(life),
         launcher: own_launcher(),
+        is_service,
         scratch_root,
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),

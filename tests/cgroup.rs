@@ -172,7 +172,7 @@ fn a_worker_dies_with_all_it_started() {
     let daemon = daemon.until_healthy();
     assert!(ground.processes("").is_empty());
     assert_eq!(ground.processes("supervisor"), [daemon.pid()]);
-    let told = daemon.status().host.cgroup.unwrap();
+    let told = daemon.status().host.unwrap().cgroup;
     assert!(told.starts_with("delegated at "), "{told}");
     let session = Session::open(&daemon);
     let worker = daemon.server().workers[0].pid;

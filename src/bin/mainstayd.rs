@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
 use mainstay::observe::{journald, logger};
+use mainstay::sys::confine;
 use mainstay::worker::launch::{self, LaunchArgs};
 use mainstay::{daemon, exit, manual, post_stop, score};
 
@@ -131,6 +132,11 @@ fn serve(config: Config) -> ExitCode {
     if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
         eprintln!("mainstayd: cannot set up the log: {error}");
         return ExitCode::from(exit::SOFTWARE);
+    }
+    // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a door
+    // that the fence still shuts.
+    if let Err(error) = confine::close_to_others() {
+        log::warn!("workers can look into this process: {error}");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

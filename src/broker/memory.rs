@@ -10,7 +10,7 @@ use super::member::{Member, Phase};
 use super::server::Server;
 use super::stats::bump;
 use crate::observe::event::{Event, emit};
-use crate::policy::memory::{Guard, Keep, Offender, Sample};
+use crate::policy::memory::{Guard, Keep, Offender, Sample, Stall};
 use crate::sys;
 
 /// How often workers are measured.
@@ -31,7 +31,7 @@ impl Server {
             min_size: config.pool.min_size,
             min_serving: 1,
         };
-        let verdict = guard.look(now, &samples, &config.memory, keep);
+        let verdict = guard.look(now, &samples, Stall::None, &config.memory, keep);
         if verdict.changed {
             let reason = verdict.pressure.then(|| {
                 emit(&Event::MemorySoft {

@@ -2,10 +2,13 @@
 //! servers, calls or protocols.
 pub mod cgroup;
 pub mod confine;
+pub mod fence;
 pub mod inherit;
 pub mod job;
 pub mod lock;
 pub mod notify;
+pub mod pressure;
 pub mod process;
+pub mod psi;
 pub mod signal;
 pub mod socket;

