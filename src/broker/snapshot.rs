@@ -265,6 +265,10 @@ pub struct WorkerStatus {
     pub calls: u64,
     /// Calls it is working on.
     pub in_flight: usize,
-    /// Resident memory in bytes of the process; `None` where procfs cannot tell.
+    /// Memory in bytes of it and all it has started, or the resident memory of its process where it
+    /// has no control group; `None` where neither can be told.
     pub memory_bytes: Option<u64>,
+    /// Bytes it loses with each call, if it leaks.
+    #[serde(default)]
+    pub leak_bytes_a_call: Option<u64>,
 }

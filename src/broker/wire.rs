@@ -34,7 +34,7 @@ impl Member {
         mut call: Box<Call>,
         lease: Lease,
     ) -> Result<(), (SendError, Option<Box<Call>>)> {
-        self.served.fetch_add(1, Ordering::Relaxed);
+        self.note_call(&call);
         call.begin(Instant::now());
         let request = call.request();
         let (message, id) = (request.message.clone(), request.id.clone());

@@ -35,6 +35,10 @@ impl Event {
             Self::ShedEnded { .. } => "shed_ended",
             Self::MemorySoft { .. } => "memory_soft",
             Self::MemoryHard { .. } => "memory_hard",
+            Self::WorkerOom { .. } => "worker_oom",
+            Self::LeakFound { .. } => "leak_found",
+            Self::OwnMemory { level: 0, .. } => "own_memory_well",
+            Self::OwnMemory { .. } => "own_memory_short",
             Self::RungReached { .. } => "rung_reached",
             Self::ServerDrained { .. } => "server_drained",
         }
@@ -44,7 +48,8 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::ServerDown { .. } => Level::Error,
+            Self::ServerDown { .. } | Self::WorkerOom { .. } => Level::Error,
+            Self::OwnMemory { level: 0, .. } => Level::Info,
             Self::BreakerChanged { to: "open", .. }
             | Self::BreakerSet { .. }
             | Self::WorkerStuck { .. }
@@ -52,6 +57,8 @@ impl Event {
             | Self::ShedStarted { .. }
             | Self::MemorySoft { .. }
             | Self::MemoryHard { .. }
+            | Self::LeakFound { .. }
+            | Self::OwnMemory { .. }
             | Self::RungReached { .. }
             | Self::ServerDrained { .. } => Level::Warn,
             Self::BreakerChanged { .. }
@@ -79,7 +86,9 @@ impl Event {
     #[must_use]
     pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
         match self {
-            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } => (None, None, None),
+            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } | Self::OwnMemory { .. } => {
+                (None, None, None)
+            }
             Self::WorkerStarted {
                 server,
                 worker,
@@ -105,6 +114,18 @@ impl Event {
                 ..
             }
             | Self::MemoryHard {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::WorkerOom {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::LeakFound {
                 server,
                 worker,
                 pid,

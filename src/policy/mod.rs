@@ -23,5 +23,6 @@ pub mod refusal;
 pub mod restart;
 pub mod retry;
 mod slab;
+pub mod strain;
 mod sync;
 pub mod window;
