@@ -22,9 +22,9 @@ use crate::broker::limits::Limits;
 use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
-use crate::broker::snapshot::{Health, Snapshot, View};
+use crate::broker::snapshot::{Health, Host, Snapshot, View};
 use crate::broker::supervise;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
@@ -32,7 +32,7 @@ use crate::front::listener;
 use crate::front::origin::Gate;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::observe::status;
+use crate::observe::{logger, status};
 use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::lock::Lock;
@@ -114,6 +114,7 @@ struct Overview {
     listen: OnceLock<SocketAddr>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
+    standing: Standing,
 }
 
 impl View for Overview {
@@ -145,6 +146,10 @@ impl View for Overview {
                 .unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
+            host: Host {
+                cgroup: Some(self.standing.to_string()),
+            },
+            log_records_dropped: logger::dropped(),
             servers,
         }
     }
@@ -170,7 +175,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let (tree, standing) = settle(Claim::Delegated).await;
+    let (tree, standing) = settle(claim(config.cgroup)).await;
     let servers = servers(&config, scratch_root, &limits, tree.clone());
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
@@ -179,6 +184,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
+        standing,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let context = Arc::new(Context {
@@ -280,6 +286,14 @@ async fn stop_all(
         server.stop();
     }
     while keepers.join_next().await.is_some() {}
+}
+
+fn claim(cgroup: config::Cgroup) -> Claim {
+    match cgroup {
+        config::Cgroup::Auto => Claim::Delegated,
+        config::Cgroup::Own => Claim::Own,
+        config::Cgroup::Off => Claim::Nothing,
+    }
 }
 
 /// How long workers of an earlier life may hold up the start, once they were killed.

@@ -22,6 +22,7 @@ pub mod manual;
 pub mod mcp;
 pub mod observe;
 pub mod policy;
+pub mod post_stop;
 pub mod score;
 pub mod sys;
 pub mod worker;

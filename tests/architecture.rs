@@ -44,7 +44,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
-const WIRING: &[&str] = &["lib.rs", "daemon.rs", "bin/"];
+const WIRING: &[&str] = &["lib.rs", "daemon.rs", "post_stop.rs", "bin/"];
 
 /// Crates that pure folders may use; every other dependency of Cargo.toml is refused there.
 const PURE: &[(&str, &[&str])] = &[

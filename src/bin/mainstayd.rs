@@ -3,14 +3,14 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
-use mainstay::observe::logger;
+use mainstay::observe::{journald, logger};
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, manual, score};
+use mainstay::{daemon, exit, manual, post_stop, score};
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -48,6 +48,9 @@ enum Command {
     /// Become a worker (used by the daemon itself)
     #[command(hide = true)]
     Launch(LaunchArgs),
+    /// Clean up behind a daemon that has ended (used by the unit)
+    #[command(hide = true)]
+    PostStop,
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
@@ -73,6 +76,7 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
+        Some(Command::PostStop) => post_stop::run(&post_stop::Told::read(variable)),
         Some(Command::Score) => score(),
         Some(Command::Manual) => show(manual::scdoc(Args::command()).as_bytes()),
         Some(Command::Completions { shell }) => {
@@ -114,11 +118,17 @@ fn load(options: &Options) -> Result<Config, ExitCode> {
     })
 }
 
+/// What a variable is set to, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).and_then(|value| value.into_string().ok())
+}
+
 fn serve(config: Config) -> ExitCode {
-    let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
     let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-    let style = logger::style(variable("JOURNAL_STREAM").as_deref());
-    if let Err(error) = logger::init(filter.as_deref(), style) {
+    let stream = variable("JOURNAL_STREAM");
+    // For tests alone: there is one journald on a machine, and it is not theirs.
+    let socket = variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+    if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
         eprintln!("mainstayd: cannot set up the log: {error}");
         return ExitCode::from(exit::SOFTWARE);
     }
@@ -129,14 +139,17 @@ fn serve(config: Config) -> ExitCode {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("mainstayd: cannot start its threads: {error}");
+            logger::last_words(&format!("mainstayd: cannot start its threads: {error}"));
             return ExitCode::from(exit::OS);
         }
     };
     match runtime.block_on(daemon::run(config)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => {
+            log::logger().flush();
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            eprintln!("mainstayd: {error}");
+            logger::last_words(&format!("mainstayd: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

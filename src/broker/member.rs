@@ -336,6 +336,7 @@ impl Member {
             in_flight,
             memory_bytes: self.memory(),
             leak_bytes_a_call: self.leak(),
+            processes: self.group().and_then(Group::pids_current),
         }
     }
 }

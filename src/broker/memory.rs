@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::call::Parts;
 use super::member::{Member, Phase};
 use super::server::Server;
 use super::stats::bump;
@@ -159,7 +160,10 @@ impl Server {
     }
 
     fn kill_offender(&self, member: &Arc<Member>, offender: Offender, stalled: bool, now: Instant) {
-        let (in_flight, calls) = member.call_names();
+        let suspects: Vec<_> = {
+            let calls = member.calls();
+            calls.clients().map(|(wire, c)| (wire, c.parts())).collect()
+        };
         emit(&Event::MemoryHard {
             server: self.name().to_owned(),
             worker: member.id(),
@@ -169,12 +173,11 @@ impl Server {
             limit: self.config().memory.hard_limit,
             stalled,
             bytes_a_call: member.leak(),
-            in_flight,
-            calls,
+            calls: suspects.iter().map(|(wire, _)| *wire).collect(),
+            tools: names(suspects.iter().map(|(_, parts)| parts)),
         });
-        let suspects: Vec<_> = member.calls().clients().map(|(_, c)| c.parts()).collect();
-        for parts in suspects {
-            self.suspect(&parts, now);
+        for (wire, parts) in suspects {
+            self.suspect(&parts, (member.id(), wire), now);
         }
         member.enter(Phase::Draining);
         self.leave_lanes(member);
@@ -184,15 +187,18 @@ impl Server {
 
     /// The kernel was faster than the guard.
     pub(super) fn tell_oom(&self, member: &Member) {
-        let (in_flight, calls) = member.call_names();
+        let had: Vec<_> = {
+            let calls = member.calls();
+            calls.clients().map(|(wire, c)| (wire, c.parts())).collect()
+        };
         emit(&Event::WorkerOom {
             server: self.name().to_owned(),
             worker: member.id(),
             pid: member.worker.pid,
             bytes: member.group().and_then(Group::memory_peak),
             limit: self.config().limits.memory,
-            in_flight,
-            calls,
+            calls: had.iter().map(|(wire, _)| *wire).collect(),
+            tools: names(had.iter().map(|(_, parts)| parts)),
         });
     }
 
@@ -261,30 +267,28 @@ impl Member {
             self.baseline.store(bytes, Ordering::Relaxed);
         }
     }
+}
 
-    /// How many calls it has, and of which tools, such as `render (2), echo`.
-    pub(super) fn call_names(&self) -> (usize, String) {
-        const MOST: usize = 5;
-        let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        let mut count = 0;
-        for (_, call) in self.calls().clients() {
-            let parts = call.parts();
-            *names.entry(parts.tool.unwrap_or(parts.method)).or_default() += 1;
-            count += 1;
-        }
-        let rest = names.len().saturating_sub(MOST);
-        let shown = names.into_iter().take(MOST);
-        let mut words: Vec<String> = shown
-            .map(|(name, count)| match count {
-                1 => name,
-                count => format!("{name} ({count})"),
-            })
-            .collect();
-        if rest > 0 {
-            words.push(format!("{rest} more"));
-        }
-        (count, words.join(", "))
+/// The tools of some calls, such as `echo, render (2)`.
+fn names<'p>(calls: impl Iterator<Item = &'p Parts>) -> String {
+    const MOST: usize = 5;
+    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+    for parts in calls {
+        let name = parts.tool.as_ref().unwrap_or(&parts.method);
+        *names.entry(name).or_default() += 1;
     }
+    let rest = names.len().saturating_sub(MOST);
+    let shown = names.into_iter().take(MOST);
+    let mut words: Vec<String> = shown
+        .map(|(name, count)| match count {
+            1 => name.to_owned(),
+            count => format!("{name} ({count})"),
+        })
+        .collect();
+    if rest > 0 {
+        words.push(format!("{rest} more"));
+    }
+    words.join(", ")
 }
 
 /// A worker as it is now; `None` for what is no process, or none any more.

@@ -46,8 +46,23 @@ pub struct Snapshot {
     pub connections: u64,
     /// Resident memory of the daemon in bytes; `None` where procfs cannot tell.
     pub memory_bytes: Option<u64>,
+    /// What the machine gives the daemon, and what not.
+    #[serde(default)]
+    pub host: Host,
+    /// Records of the log that were dropped because its reader did not read.
+    #[serde(default)]
+    pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
+}
+
+/// What the machine gives the daemon, and what not; found once, at the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Control groups: where the daemon's are and what they limit, or why it has none, in one
+    /// clause.
+    #[serde(default)]
+    pub cgroup: Option<String>,
 }
 
 /// One `[servers.NAME]`.
@@ -265,10 +280,14 @@ pub struct WorkerStatus {
     pub calls: u64,
     /// Calls it is working on.
     pub in_flight: usize,
-    /// Memory in bytes of it and all it has started, or the resident memory of its process where it
-    /// has no control group; `None` where neither can be told.
+    /// Memory in bytes: of the worker with all it started where its control group tells, page cache
+    /// left out, else what the process has resident; `None` where neither can be told.
     pub memory_bytes: Option<u64>,
     /// Bytes it loses with each call, if it leaks.
     #[serde(default)]
     pub leak_bytes_a_call: Option<u64>,
+    /// Processes and threads of the worker with all it started; `None` where no control group
+    /// counts them.
+    #[serde(default)]
+    pub processes: Option<u64>,
 }

@@ -297,7 +297,7 @@ fn release(
         pid: member.worker.pid,
         expected: end.asked && refused.is_none(),
         what: end.what.clone(),
-        in_flight: lost,
+        calls: lost,
     });
     if let Some(session) = session.filter(|s| !s.has_ended()) {
         tokio::spawn(rebind::run(Arc::clone(server), session));

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub fn effective_toml(config: &Config) -> String {
     let mut out = Lines::default();
     out.text("state_dir", &path(&config.state_dir));
+    out.text("cgroup", config.cgroup.as_str());
 
     out.table("listen");
     let listen = &config.listen;
@@ -131,6 +132,9 @@ fn write_server(out: &mut Lines, server: &Server) {
         out.value("open_files", limits.open_files);
         out.size("core_bytes", limits.core_bytes);
         out.value("processes", limits.processes.unwrap_or_default());
+        out.size("memory", limits.memory);
+        out.value("pids", limits.pids.unwrap_or_default());
+        out.value("cpu_weight", limits.cpu_weight);
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Config {
     pub admin: Admin,
     /// `state_dir`: where the daemon keeps its files; absolute.
     pub state_dir: PathBuf,
+    /// `cgroup`: which control group the daemon may take for its own.
+    pub cgroup: Cgroup,
     /// `[sessions]`: bounds on sessions and streams.
     pub sessions: Sessions,
     /// `[rate_limit]`: what each principal may do, over all servers.
@@ -31,6 +33,35 @@ pub struct Config {
     pub principals: Vec<Principal>,
     /// `[servers.NAME]`, sorted by name, never empty; exactly one has `default` set.
     pub servers: Vec<Server>,
+}
+
+/// Which control group the daemon may take for its own, to put itself and each worker into a part
+/// of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cgroup {
+    /// The one that systemd has delegated to it.
+    #[default]
+    Auto,
+    /// The one it was started in, with all processes that are in it.
+    Own,
+    /// None.
+    Off,
+}
+
+impl Cgroup {
+    /// Every choice with its name in the configuration.
+    pub(super) const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("own", Self::Own), ("off", Self::Off)];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Own => "own",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// `[listen]`: the HTTP listener and what it accepts.

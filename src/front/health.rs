@@ -2,7 +2,7 @@
 //! asking touches no worker and leaves no trace. They say whether the daemon is able to serve;
 //! which HTTP status that is, is the answer's matter.
 
-use crate::broker::snapshot::{Failure, Health, ServerStatus, Snapshot};
+use crate::broker::snapshot::{Failure, Health, Host, ServerStatus, Snapshot};
 use crate::observe::escape::escape;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,6 +34,7 @@ pub fn health(snapshot: &Snapshot) -> Report {
             phase: &snapshot.phase,
             version: &snapshot.version,
             uptime_seconds: snapshot.uptime_seconds,
+            host: &snapshot.host,
             servers: servers.collect(),
         },
         able(snapshot),
@@ -84,6 +85,7 @@ struct Daemon<'a> {
     phase: &'a str,
     version: &'a str,
     uptime_seconds: u64,
+    host: &'a Host,
     servers: BTreeMap<&'a str, Server<'a>>,
 }
 
@@ -190,6 +192,7 @@ mod tests {
             parse(&report),
             json!({
                 "status": "degraded", "phase": "serving", "version": "0.1.0", "uptime_seconds": 7980,
+                "host": {"cgroup": "not used: this machine has no cgroup v2"},
                 "servers": {
                     "music": {
                         "status": "ok", "era": "legacy+modern", "workers_ready": 5,

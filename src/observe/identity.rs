@@ -1,49 +1,10 @@
-//! What an event is called, how serious it is, and whom it is about. Names stay once released.
+//! How serious an event is and whom it is about. What it is called is in `kind.rs`.
 
 use super::event::Event;
+use super::line::priority;
 use log::Level;
 
 impl Event {
-    /// A stable name for filters and message ids.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::DaemonStarted { .. } => "daemon_started",
-            Self::DaemonStopping { .. } => "daemon_stopping",
-            Self::WorkerStarted { .. } => "worker_started",
-            Self::WorkerReady { .. } => "worker_ready",
-            Self::WorkerExited { .. } => "worker_exited",
-            Self::WorkerRecycled { .. } => "worker_recycled",
-            Self::WorkerJunk { .. } => "worker_junk",
-            Self::OversizeFrame { .. } => "oversize_frame",
-            Self::ServerUp { .. } => "server_up",
-            Self::ServerDown { .. } => "server_down",
-            Self::EraFound { .. } => "era_found",
-            Self::SessionsEvicted { .. } => "sessions_evicted",
-            Self::CallsRefused { .. } => "calls_refused",
-            Self::BreakerChanged { to, .. } => match *to {
-                "open" => "breaker_opened",
-                "half_open" => "breaker_probing",
-                _ => "breaker_closed",
-            },
-            Self::BreakerSet { .. } => "breaker_set",
-            Self::WorkerStuck { .. } => "worker_stuck",
-            Self::CallsRetried { .. } => "calls_retried",
-            Self::CallQuarantined { .. } => "poison_quarantined",
-            Self::QuarantineCleared { .. } => "quarantine_cleared",
-            Self::ShedStarted { .. } => "shed_started",
-            Self::ShedEnded { .. } => "shed_ended",
-            Self::MemorySoft { .. } => "memory_soft",
-            Self::MemoryHard { .. } => "memory_hard",
-            Self::WorkerOom { .. } => "worker_oom",
-            Self::LeakFound { .. } => "leak_found",
-            Self::OwnMemory { level: 0, .. } => "own_memory_well",
-            Self::OwnMemory { .. } => "own_memory_short",
-            Self::RungReached { .. } => "rung_reached",
-            Self::ServerDrained { .. } => "server_drained",
-        }
-    }
-
     /// How serious it is: an error needs somebody, a warning may, the rest is the normal life.
     #[must_use]
     pub fn level(&self) -> Level {
@@ -65,6 +26,7 @@ impl Event {
             | Self::QuarantineCleared { .. }
             | Self::ShedEnded { .. } => Level::Info,
             Self::CallsRetried { .. } => Level::Debug,
+            Self::LogDropped { .. } => Level::Warn,
             Self::WorkerExited {
                 expected: false, ..
             }
@@ -82,13 +44,32 @@ impl Event {
         }
     }
 
+    /// The same as a priority of syslog(3), which has one more: 5, the turns in the normal life.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        let is_turn = matches!(
+            self,
+            Self::DaemonStarted { .. }
+                | Self::DaemonStopping { .. }
+                | Self::ServerUp { .. }
+                | Self::BreakerChanged { .. }
+                | Self::QuarantineCleared { .. }
+                | Self::ShedEnded { .. }
+        );
+        match self.level() {
+            Level::Info if is_turn => 5,
+            level => priority(level),
+        }
+    }
+
     /// The server it is about, and the number and process id of the worker, where it is about one.
     #[must_use]
     pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
         match self {
-            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } | Self::OwnMemory { .. } => {
-                (None, None, None)
-            }
+            Self::DaemonStarted { .. }
+            | Self::DaemonStopping { .. }
+            | Self::LogDropped { .. }
+            | Self::OwnMemory { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,
@@ -134,6 +115,7 @@ impl Event {
             Self::WorkerRecycled { server, worker, .. }
             | Self::WorkerJunk { server, worker, .. }
             | Self::CallsRetried { server, worker, .. }
+            | Self::CallQuarantined { server, worker, .. }
             | Self::OversizeFrame { server, worker, .. } => (Some(server), Some(*worker), None),
             Self::ServerUp { server, .. }
             | Self::ServerDown { server, .. }
@@ -142,7 +124,6 @@ impl Event {
             | Self::CallsRefused { server, .. }
             | Self::BreakerChanged { server, .. }
             | Self::BreakerSet { server, .. }
-            | Self::CallQuarantined { server, .. }
             | Self::QuarantineCleared { server, .. }
             | Self::ShedStarted { server, .. }
             | Self::ShedEnded { server, .. }

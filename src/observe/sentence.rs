@@ -44,14 +44,12 @@ pub(super) fn sentence(event: &Event) -> String {
             worker,
             pid,
             what,
-            in_flight,
+            calls,
             expected,
         } => {
-            let calls = plural(*in_flight as u64, "call");
-            let lost = if *in_flight > 0 {
-                format!(" with {calls} in flight")
-            } else {
-                String::new()
+            let lost = match calls.len() {
+                0 => String::new(),
+                count => format!(" with {} in flight", plural(count as u64, "call")),
             };
             let asked = if *expected { " as asked" } else { "" };
             format!(
@@ -158,22 +156,23 @@ pub(super) fn sentence(event: &Event) -> String {
             pid,
             method,
             after,
-            in_flight,
+            others,
+            ..
         } => format!(
             "worker {worker} of {server} ({}) is stuck: {} had no answer after {} and the \
              cancel was ignored; it is replaced, {} in flight with it",
             seat(*pid),
             cut(method),
             seconds(*after),
-            plural(*in_flight as u64, "other call")
+            plural(others.len() as u64, "other call")
         ),
         Event::CallsRetried {
             server,
             worker,
-            count,
+            calls,
         } => format!(
             "{} of the dead worker {worker} of {server} go to another",
-            plural(*count as u64, "call")
+            plural(calls.len() as u64, "call")
         ),
         Event::CallQuarantined {
             server,
@@ -181,6 +180,7 @@ pub(super) fn sentence(event: &Event) -> String {
             digest,
             crashes,
             lasts,
+            ..
         } => format!(
             "a call of {} at {server} was in flight when {crashes} workers died and is refused for \
              {}; see `mainstayctl quarantine` (digest {digest})",
@@ -231,8 +231,8 @@ pub(super) fn sentence(event: &Event) -> String {
             limit,
             stalled,
             bytes_a_call,
-            in_flight,
             calls,
+            tools,
         } => {
             let leak = bytes_a_call.map_or_else(String::new, |bytes| {
                 format!(", {} with each call", megabytes(bytes))
@@ -245,7 +245,7 @@ pub(super) fn sentence(event: &Event) -> String {
                 "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new{leak}, {}: {why}",
                 mebibytes(*bytes),
                 mebibytes(*growth),
-                in_flight_of(*in_flight, calls)
+                in_flight_of(calls.len(), tools)
             )
         }
         Event::WorkerOom {
@@ -254,15 +254,15 @@ pub(super) fn sentence(event: &Event) -> String {
             pid,
             bytes,
             limit,
-            in_flight,
             calls,
+            tools,
         } => {
             let bytes = bytes.map_or_else(String::new, |b| format!(" with {}", mebibytes(b)));
             format!(
                 "worker {worker} of {server} (pid {pid}) was killed by the kernel for want of memory\
                  {bytes}, its limit being {}, {}",
                 mebibytes(*limit),
-                in_flight_of(*in_flight, calls)
+                in_flight_of(calls.len(), tools)
             )
         }
         Event::LeakFound {
@@ -307,6 +307,10 @@ pub(super) fn sentence(event: &Event) -> String {
                 format!("server {server} takes calls again")
             }
         }
+        Event::LogDropped { count } => format!(
+            "{} of the log dropped: its reader did not read",
+            plural(*count, "record")
+        ),
         Event::CallsRefused {
             server,
             reason,
@@ -337,10 +341,10 @@ fn seat(pid: u32) -> String {
 }
 
 /// `2 calls in flight (render, echo)`.
-fn in_flight_of(in_flight: usize, calls: &str) -> String {
-    let of = match calls {
+fn in_flight_of(in_flight: usize, tools: &str) -> String {
+    let of = match tools {
         "" => String::new(),
-        calls => format!(" ({})", cut(calls)),
+        tools => format!(" ({})", cut(tools)),
     };
     format!("{} in flight{of}", plural(in_flight as u64, "call"))
 }

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod confine;
 pub mod inherit;
+pub mod job;
 pub mod lock;
 pub mod notify;
 pub mod pressure;

@@ -124,6 +124,27 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, listen, servers, environment, program)
+    }
+
+    /// The same, started in this control group.
+    pub(crate) fn start_below(cgroup: &Path, dir: TempDir, servers: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
+        shell.arg(cgroup.join("cgroup.procs"));
+        shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, "", servers, &[], shell)
+    }
+
+    /// `program` is the daemon, or something that becomes it.
+    fn spawn(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        environment: &[(&str, &str)],
+        mut program: Command,
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
             true => "",
@@ -134,7 +155,7 @@ impl Daemon {
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mainstayd"))
+        let mut child = program
             .arg("--config")
             .arg(&config)
             .arg("--state-dir")

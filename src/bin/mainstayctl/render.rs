@@ -60,7 +60,9 @@ fn header(snapshot: &Snapshot, colour: bool) -> String {
         ),
     ];
     parts.extend(snapshot.memory_bytes.map(size));
-    parts.join("  ") + "\n"
+    let cgroup = snapshot.host.cgroup.as_ref();
+    let cgroup = cgroup.map(|told| format!("control groups: {}\n", escape(told, LINE_LIMIT)));
+    parts.join("  ") + "\n" + &cgroup.unwrap_or_default()
 }
 
 fn servers(servers: &[ServerStatus], colour: bool) -> String {
@@ -245,6 +247,7 @@ mod tests {
     fn the_page() {
         let golden = "\
 mainstay 0.1.0  serving, degraded  pid 123  up 2h 13m  127.0.0.1:8000  42 connections  9.1 MiB
+control groups: not used: this machine has no cgroup v2
 
 SERVER           HEALTH  ERA            STATE    READY/BUSY/MAX  IN FLIGHT  QUEUED  SESSIONS  CALLS  REFUSED  RESTARTS
 music (default)  ok      legacy+modern  none             5/2/20          3       2        17  12358        4         1
@@ -286,6 +289,7 @@ music       14  4805  ready (session)  modern     59s      0          0         
         snapshot.health = Health::Ok;
         snapshot.connections = 1;
         snapshot.memory_bytes = None;
+        snapshot.host.cgroup = None;
         let wanted = "mainstay 0.1.0  serving  pid 123  up 2h 13m  127.0.0.1:8000  1 connection\n\nno servers\n";
         assert_eq!(status(&snapshot, false), wanted);
     }

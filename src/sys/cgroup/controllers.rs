@@ -1,8 +1,6 @@
 //! The three controllers a worker is limited by. Which of them a machine offers differs; having
 //! none is a state like any other.
 
-use std::fmt;
-
 /// A set of controllers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Controllers {
@@ -60,12 +58,17 @@ impl Controllers {
     }
 }
 
-impl fmt::Display for Controllers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.names();
-        if names.is_empty() {
-            return f.write_str("no controllers");
-        }
-        f.write_str(&names.join(", "))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_read_by_name() {
+        let some = Controllers::parse("cpuset cpu io memory hugetlb\n");
+        assert_eq!(some.names(), ["memory", "cpu"]);
+        assert_eq!(some.missing(), ["pids"]);
+        let all = Controllers::parse("pids memory cpu");
+        assert_eq!(all.and(some), some);
+        assert_eq!(Controllers::parse("cpuset"), Controllers::default());
     }
 }

@@ -40,3 +40,25 @@ impl MemoryEvents {
         events
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_read_by_name() {
+        let text = "low 0\nhigh 4\nmax 3\noom 2\noom_kill 5\noom_group_kill 1\nsock_throttled 9\n";
+        let events = MemoryEvents {
+            high: 4,
+            max: 3,
+            oom: 2,
+            oom_kill: 5,
+            oom_group_kill: 1,
+        };
+        assert_eq!(MemoryEvents::parse(text), events);
+        // Old kernels have fewer; no text makes more than counters of it.
+        for text in ["", "oom_kill", "oom_kill x\n", "oom_kill -1\n"] {
+            assert_eq!(MemoryEvents::parse(text), MemoryEvents::default());
+        }
+    }
+}

@@ -284,3 +284,85 @@ fn escape(name: &str) -> String {
     }
     escaped
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: LeafLimits = LeafLimits {
+        memory_max: 1 << 30,
+        pids_max: Some(9),
+        cpu_weight: 50,
+    };
+
+    #[test]
+    fn limits_are_written_where_there_is_a_controller() {
+        let files = |controllers| {
+            let files = LIMITS.files(Controllers::parse(controllers));
+            let lines = files
+                .into_iter()
+                .map(|(file, value)| format!("{file}={value}"));
+            lines.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(files(""), "");
+        assert_eq!(
+            files("memory pids cpu"),
+            "memory.max=1073741824 memory.swap.max=0 memory.oom.group=1 pids.max=9 cpu.weight=50"
+        );
+        assert_eq!(files("pids"), "pids.max=9");
+        let endless = LeafLimits {
+            pids_max: None,
+            ..LIMITS
+        };
+        assert_eq!(
+            endless.files(Controllers::parse("pids")),
+            [("pids.max", "max".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_limit_that_cannot_be_set_is_no_silence() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::new(dir.path());
+        let all = Controllers::parse("memory pids cpu");
+        let group = Group {
+            node,
+            controllers: all,
+        };
+        let told = group.set_limits(&LIMITS).unwrap_err().to_string();
+        assert!(told.contains("memory.max"), "{told}");
+        // Only swap may be missing.
+        for file in ["memory.max", "memory.oom.group", "pids.max", "cpu.weight"] {
+            std::fs::write(dir.path().join(file), "").unwrap();
+        }
+        assert!(group.set_limits(&LIMITS).unwrap());
+        let written = std::fs::read_to_string(dir.path().join("pids.max")).unwrap();
+        assert_eq!(written, "9");
+    }
+
+    #[test]
+    fn a_leaf_begins_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let server = ServerGroup::new(&Node::new(dir.path()), "a/b", Controllers::default(), 1);
+        assert!(server.path().ends_with("a%2fb"));
+        let one = server.leaf(1, &LIMITS).unwrap();
+        assert!(one.path().ends_with("a%2fb/w1"));
+        // Of an earlier life and empty: made anew. Not to be emptied: left alone.
+        std::fs::create_dir(one.path().join("below")).unwrap();
+        let again = server.leaf(1, &LIMITS).unwrap();
+        assert_eq!(again.path(), one.path());
+        assert!(!again.path().join("below").exists());
+        std::fs::write(again.path().join("occupied"), "").unwrap();
+        let beside = server.leaf(1, &LIMITS).unwrap();
+        assert!(beside.path().ends_with("w1-1"));
+        assert!(beside.remove(Duration::ZERO).unwrap());
+    }
+
+    #[test]
+    fn any_name_is_one_directory_and_no_file_of_the_kernel() {
+        assert_eq!(escape("music_2-b"), "music_2-b");
+        assert_eq!(escape("memory.max"), "memory%2emax");
+        assert_eq!(escape("../x"), "%2e%2e%2fx");
+        assert_eq!(escape(""), "%");
+    }
+}

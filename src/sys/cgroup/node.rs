@@ -328,3 +328,108 @@ fn named(error: &io::Error, what: &str, path: &Path) -> io::Error {
 pub(super) fn not_made(error: &io::Error, node: &Node) -> io::Error {
     named(error, "make the control group", node.path())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Node) {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node::new(dir.path().join("unit"));
+        assert!(node.create().unwrap());
+        (dir, node)
+    }
+
+    fn put(node: &Node, file: &str, text: &str) {
+        fs::write(node.path().join(file), text).unwrap();
+    }
+
+    fn get(node: &Node, file: &str) -> String {
+        fs::read_to_string(node.path().join(file)).unwrap()
+    }
+
+    #[test]
+    fn what_is_gone_is_a_value() {
+        let (_dir, node) = folder();
+        let gone = node.child("gone");
+        for node in [&node, &gone] {
+            assert_eq!(node.processes().unwrap(), []);
+            assert_eq!(node.available().unwrap(), Controllers::default());
+            assert_eq!(node.populated(), None);
+            assert_eq!(node.memory_current(), None);
+            assert_eq!(node.memory_events(), None);
+            assert_eq!(node.pressure_file(), None);
+            assert!(!node.write("pids.max", "1").unwrap());
+        }
+        assert!(gone.remove().unwrap());
+        assert!(!gone.kill().unwrap());
+        assert!(gone.clear(Duration::ZERO).unwrap());
+        // Without a file of that name nothing was made.
+        assert!(!node.path().join("pids.max").exists());
+        let told = gone.admit(0).unwrap_err().to_string();
+        assert!(told.contains("move a process into"), "{told}");
+    }
+
+    #[test]
+    fn the_files_of_the_kernel_are_read_and_written() {
+        let (_dir, node) = folder();
+        put(&node, PROCS, "12\n0\n34\n");
+        put(&node, EVENTS, "populated 1\nfrozen 0\n");
+        put(&node, MEMORY_CURRENT, "4096\n");
+        put(&node, MEMORY_PEAK, "max\n");
+        put(&node, MEMORY_EVENTS, "oom_kill 1\n");
+        put(&node, MEMORY_PRESSURE, "");
+        put(&node, KILL, "");
+        assert_eq!(node.processes().unwrap(), [12, 34]);
+        assert_eq!(node.populated(), Some(true));
+        assert_eq!(
+            (node.memory_current(), node.memory_peak()),
+            (Some(4096), None)
+        );
+        assert_eq!(node.memory_events().unwrap().oom_kill, 1);
+        assert!(node.pressure_file().is_some());
+        assert!(node.kill().unwrap());
+        assert_eq!(get(&node, KILL), "1");
+        put(&node, EVENTS, "populated 0\nfrozen 0\n");
+        assert_eq!(node.populated(), Some(false));
+        assert!(!node.create().unwrap(), "it was there");
+        assert!(!node.remove().unwrap(), "it is not empty");
+    }
+
+    #[test]
+    fn the_deepest_come_first() {
+        let (_dir, top) = folder();
+        let a = top.child("a");
+        let deep = a.child("b");
+        let c = top.child("c");
+        for node in [&a, &deep, &c] {
+            assert!(node.create().unwrap());
+        }
+        put(&top, PROCS, "");
+        let order = top.deepest_first();
+        assert_eq!(order, [deep, a.clone(), c, top.clone()]);
+        assert!(a.clear(Duration::ZERO).unwrap() && !a.exists());
+    }
+
+    #[test]
+    fn not_now_is_asked_again_and_other_errors_are_told() {
+        let mut asked = 0;
+        let answer = patiently(|| {
+            asked += 1;
+            match asked {
+                1 => Err(io::ErrorKind::WouldBlock.into()),
+                2 => Err(io::ErrorKind::ResourceBusy.into()),
+                _ => Ok(asked),
+            }
+        });
+        assert_eq!(answer.unwrap(), 3);
+        let busy = patiently(|| -> io::Result<()> { Err(io::ErrorKind::ResourceBusy.into()) });
+        assert_eq!(busy.unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+        let full = io::Error::from_raw_os_error(nix::errno::Errno::ENOSPC as i32);
+        let told = not_made(&full, &Node::new("/x")).to_string();
+        assert!(
+            told.starts_with("cannot make the control group /x: ") && told.contains("cgroup.max"),
+            "{told}"
+        );
+    }
+}

@@ -57,11 +57,16 @@ impl fmt::Display for Standing {
             Self::Delegated {
                 top, controllers, ..
             } => {
-                write!(f, "delegated at {} ({controllers})", top.display())?;
-                match controllers.missing() {
-                    missing if missing.is_empty() => Ok(()),
-                    missing => write!(f, ", without {}", missing.join(", ")),
+                write!(f, "delegated at {}", top.display())?;
+                for (word, names) in [
+                    ("with", controllers.names()),
+                    ("without", controllers.missing()),
+                ] {
+                    if !names.is_empty() {
+                        write!(f, ", {word} {}", names.join(" "))?;
+                    }
                 }
+                Ok(())
             }
             Self::Without(why) => write!(f, "not used: {why}"),
         }
@@ -122,5 +127,45 @@ impl Why {
             ),
             Self::Refused { .. } => Some("see the kernel's words; restart the unit"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_standing_is_said_with_what_to_do() {
+        let with = |names, hybrid| Standing::Delegated {
+            top: "/c/unit".into(),
+            controllers: Controllers::parse(names),
+            hybrid,
+        };
+        let all = with("memory pids cpu", false);
+        assert!(all.is_complete() && all.advice().is_none());
+        assert_eq!(
+            all.to_string(),
+            "delegated at /c/unit, with memory pids cpu"
+        );
+        let some = with("cpu", false);
+        assert!(!some.is_complete());
+        assert_eq!(
+            some.to_string(),
+            "delegated at /c/unit, with cpu, without memory pids"
+        );
+        assert!(some.advice().unwrap().contains("Delegate="));
+        let hybrid = with("", true);
+        assert_eq!(
+            hybrid.to_string(),
+            "delegated at /c/unit, without memory pids cpu"
+        );
+        assert!(hybrid.advice().unwrap().contains("unified_cgroup"));
+        let without = Standing::Without(Why::NotDelegated("/c/session".into()));
+        assert_eq!(
+            without.to_string(),
+            "not used: the cgroup /c/session is not delegated to the daemon"
+        );
+        assert!(without.advice().is_some() && !without.is_complete());
+        assert_eq!(Standing::Without(Why::Off).advice(), None);
     }
 }

@@ -244,3 +244,88 @@ pub fn take(claim: Claim) -> (Option<Tree>, Standing) {
     let standing = tree.standing();
     (Some(tree), standing)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A folder that looks like the cgroup of a unit, with these controllers.
+    fn unit(controllers: &str) -> (tempfile::TempDir, Tree) {
+        let dir = tempfile::tempdir().unwrap();
+        for (file, text) in [
+            ("cgroup.procs", ""),
+            ("cgroup.controllers", controllers),
+            ("cgroup.subtree_control", ""),
+        ] {
+            fs::write(dir.path().join(file), text).unwrap();
+        }
+        let tree = Tree::at(dir.path().to_owned()).unwrap();
+        (dir, tree)
+    }
+
+    #[test]
+    fn settling_makes_the_two_parts() {
+        let (dir, mut tree) = unit("cpuset");
+        tree.settle().unwrap();
+        assert!(dir.path().join("supervisor").is_dir() && dir.path().join("workers").is_dir());
+        assert_eq!(tree.controllers(), Controllers::default());
+        // And again, as the next life does.
+        tree.settle().unwrap();
+        assert!(!tree.standing().is_complete());
+        let cleared = tree.clear_workers(Duration::ZERO).unwrap();
+        assert_eq!(cleared, Cleared::default());
+    }
+
+    #[test]
+    fn a_top_that_does_not_get_empty_is_an_error() {
+        let (dir, mut tree) = unit("");
+        fs::write(dir.path().join("cgroup.procs"), "77\n").unwrap();
+        let told = tree.settle().unwrap_err().to_string();
+        assert!(told.starts_with("processes keep appearing in "), "{told}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_no_tree() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = Tree::at(dir.path().to_owned()).unwrap_err();
+        assert!(matches!(why, Why::NotWritable { .. }), "{why}");
+        assert_eq!(Tree::find(Claim::Nothing).unwrap_err(), Why::Off);
+    }
+
+    #[test]
+    fn controllers_are_taken_from_everything() {
+        let (dir, mut tree) = unit("");
+        tree.settle().unwrap();
+        let below = dir.path().join("workers/a");
+        fs::create_dir(&below).unwrap();
+        let control = |at: &Path| at.join("cgroup.subtree_control");
+        let places = [below, dir.path().join("workers"), dir.path().to_owned()];
+        for place in &places {
+            fs::write(control(place), "memory pids cpuset").unwrap();
+        }
+        tree.release_controllers().unwrap();
+        for place in &places {
+            // Written over: the last one.
+            let left = fs::read_to_string(control(place)).unwrap();
+            assert!(left.starts_with("-pids"), "{}: {left}", place.display());
+        }
+    }
+
+    #[test]
+    fn empty_cgroups_go_and_others_stay() {
+        let (dir, mut tree) = unit("");
+        tree.settle().unwrap();
+        for leaf in ["a/w1", "a/w2", "b/w3"] {
+            fs::create_dir_all(dir.path().join("workers").join(leaf)).unwrap();
+        }
+        fs::write(dir.path().join("workers/a/w2/occupied"), "").unwrap();
+        tree.prune();
+        let there = |leaf: &str| dir.path().join("workers").join(leaf).exists();
+        assert!(there("a/w2") && !there("a/w1") && !there("b"));
+        tree.prune();
+        assert!(dir.path().join("workers").exists());
+        let cleared = tree.clear_workers(Duration::ZERO).unwrap();
+        assert_eq!((cleared.killed, cleared.left), (0, 1));
+    }
+}
