@@ -23,7 +23,7 @@ use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Host, Snapshot, View};
-use crate::broker::supervise;
+use crate::broker::{strain, supervise};
 use crate::config::{self, Config};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
@@ -37,6 +37,7 @@ use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
+use crate::sys::pressure::Watch;
 use crate::sys::signal::{Request, Signals};
 use crate::worker::process::own_launcher;
 use crate::worker::scratch;
@@ -187,6 +188,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         standing,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
+    let (thin, thinned) = watch::channel(0);
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
         gate: Gate::new(&config.listen, address),
@@ -200,7 +202,11 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
+        thinned,
     });
+
+    let hearing = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
 
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
@@ -256,6 +262,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
         in_flight,
     });
+    strain.abort();
     stop_all(&catalog, &stop, front, keepers).await;
     if let Some(tree) = tree {
         tree.prune();
@@ -293,6 +300,17 @@ fn claim(cgroup: config::Cgroup) -> Claim {
         config::Cgroup::Auto => Claim::Delegated,
         config::Cgroup::Own => Claim::Own,
         config::Cgroup::Off => Claim::Nothing,
+    }
+}
+
+/// Where the daemon is told that memory is short for itself.
+async fn listen_for_shortage(tree: Option<&Tree>) -> Watch {
+    match Watch::from_environment(tree.map(Tree::pressure_files)).await {
+        Ok(watch) => watch,
+        Err(error) => {
+            log::warn!("{error}; the daemon goes on without");
+            Watch::Off
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const MEMORY_CURRENT: &str = "memory.current";
 const MEMORY_PEAK: &str = "memory.peak";
 const MEMORY_STAT: &str = "memory.stat";
 const MEMORY_EVENTS: &str = "memory.events";
-const MEMORY_PRESSURE: &str = "memory.pressure";
+pub(super) const MEMORY_PRESSURE: &str = "memory.pressure";
 const PIDS_CURRENT: &str = "pids.current";
 
 /// Tries for an answer of "not now"; a millisecond lies between them.
@@ -353,7 +353,7 @@ mod tests {
         let (_dir, node) = folder();
         let gone = node.child("gone");
         for node in [&node, &gone] {
-            assert_eq!(node.processes().unwrap(), []);
+            assert!(node.processes().unwrap().is_empty());
             assert_eq!(node.available().unwrap(), Controllers::default());
             assert_eq!(node.populated(), None);
             assert_eq!(node.memory_current(), None);
