@@ -179,6 +179,7 @@ impl Server {
         for (wire, parts) in suspects {
             self.suspect(&parts, (member.id(), wire), now);
         }
+        bump(&self.stats().memory_kills);
         member.enter(Phase::Draining);
         self.leave_lanes(member);
         member.worker.kill();
@@ -186,7 +187,10 @@ impl Server {
     }
 
     /// The kernel was faster than the guard.
-    pub(super) fn tell_oom(&self, member: &Member) {
+    pub(super) fn tell_oom(&self, member: &Member, asked: bool) {
+        if !asked {
+            bump(&self.stats().memory_kills);
+        }
         let had: Vec<_> = {
             let calls = member.calls();
             calls.clients().map(|(wire, c)| (wire, c.parts())).collect()

@@ -221,6 +221,9 @@ pub struct Counters {
     /// Workers replaced because a call's deadline found them stuck.
     #[serde(default)]
     pub condemned: u64,
+    /// Workers killed for want of memory, by the guard or by the kernel.
+    #[serde(default)]
+    pub memory_kills: u64,
 }
 
 /// How long calls took, from acceptance to the last byte of the answer. Everything in it only

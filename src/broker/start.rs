@@ -270,7 +270,7 @@ fn release(
     server.leave_lanes(member);
     let session = member.session();
     if end.oom {
-        server.tell_oom(member);
+        server.tell_oom(member, end.asked);
     }
     let lost = server.lose(member, end);
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
