@@ -32,6 +32,7 @@ fn server(scratch: PathBuf) -> Arc<Server> {
     let shared = Shared {
         life: 1,
         launcher: PathBuf::from(env!("CARGO_BIN_EXE_mainstayd")),
+        is_service: false,
         scratch_root: scratch,
         start_cap: 2,
         sessions: Sessions::new(10, PATIENCE),

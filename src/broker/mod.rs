@@ -15,6 +15,7 @@ pub mod expiry;
 pub mod flight;
 pub mod guards;
 pub mod handshake;
+pub mod host;
 mod ladder;
 pub mod lane;
 pub mod limits;

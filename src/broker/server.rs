@@ -37,6 +37,8 @@ pub struct Shared {
     pub life: u16,
     /// The binary that launches workers.
     pub launcher: PathBuf,
+    /// Whether a service manager started the daemon, see [`config::Landlock::Auto`].
+    pub is_service: bool,
     /// Where workers get their scratch directories.
     pub scratch_root: PathBuf,
     /// Most starts of one server at a time.

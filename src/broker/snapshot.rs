@@ -46,23 +46,38 @@ pub struct Snapshot {
     pub connections: u64,
     /// Resident memory of the daemon in bytes; `None` where procfs cannot tell.
     pub memory_bytes: Option<u64>,
-    /// What the machine gives the daemon, and what not.
-    #[serde(default)]
-    pub host: Host,
     /// Records of the log that were dropped because its reader did not read.
     #[serde(default)]
     pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
+    /// What the daemon has of the machine; `None` from a daemon too old to say.
+    #[serde(default)]
+    pub host: Option<Host>,
 }
 
-/// What the machine gives the daemon, and what not; found once, at the start.
+/// What the daemon found of the machine when it started: what protects it and its workers, and what
+/// it has to do without.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Host {
-    /// Control groups: where the daemon's are and what they limit, or why it has none, in one
-    /// clause.
-    #[serde(default)]
-    pub cgroup: Option<String>,
+    /// Its user.
+    pub uid: u32,
+    /// Whether a service manager started it.
+    pub service: bool,
+    /// Version of landlock in the kernel; `None` without.
+    pub landlock: Option<u32>,
+    /// Servers whose workers run without a fence, by name.
+    pub unfenced: Vec<String>,
+    /// How it stands with control groups, one clause.
+    pub cgroup: String,
+    /// What to do to stand better with them; `None` if nothing is missing.
+    pub cgroup_advice: Option<String>,
+    /// Whether the kernel tells of memory pressure (PSI).
+    pub pressure: bool,
+    /// Milliseconds within which the service manager wants a sign of life; `None` if it does not ask.
+    pub watchdog_ms: Option<u64>,
+    /// Descriptors that the daemon may have open.
+    pub open_files: u64,
 }
 
 /// One `[servers.NAME]`.

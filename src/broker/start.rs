@@ -23,7 +23,7 @@ use crate::observe::event::{Event, emit};
 use crate::policy::restart::Rung;
 use crate::sys::cgroup::{Group, LeafLimits};
 use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
-use crate::worker::command::{LaunchSpec, environment};
+use crate::worker::command::{Fence, LaunchSpec, environment};
 use crate::worker::life::Life;
 use crate::worker::scratch::Scratch;
 use crate::worker::upstream;
@@ -109,6 +109,7 @@ fn launch_process(
         open_files: config.limits.open_files,
         core_bytes: config.limits.core_bytes,
         processes: config.limits.processes,
+        fence: fence(server),
         group,
     };
     let (worker, life) = actor::start(id, &spec, scratch, bounds).map_err(|error| {
@@ -119,6 +120,15 @@ fn launch_process(
         causes::one_line(&error)
     })?;
     Ok((worker, Life::Process(Box::new(life)), bare))
+}
+
+/// What the fence of its workers opens; `None` if they have none.
+fn fence(server: &Server) -> Option<Fence> {
+    let sandbox = &server.config().sandbox;
+    server.is_fenced().then(|| Fence {
+        read: sandbox.read_paths.clone(),
+        write: sandbox.write_paths.clone(),
+    })
 }
 
 /// A cgroup for the worker; `None` where the daemon has none. Without one that should be there it is
@@ -329,6 +339,13 @@ impl Server {
     pub(super) fn learn_tools(&self, result: &RawValue) {
         self.tool_headers().learn(result);
         self.rules().learn(result);
+    }
+
+    /// Whether its workers are fenced in, as far as the kernel can.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        let landlock = self.config().sandbox.landlock;
+        landlock.applies(self.shared().is_service)
     }
 
     /// Whether any worker takes calls, those of sessions included.

@@ -196,6 +196,8 @@ pub struct Server {
     pub tools: BTreeMap<String, Tool>,
     /// Resource limits of each worker process.
     pub limits: Rlimits,
+    /// What its workers may reach of the host.
+    pub sandbox: Sandbox,
 }
 
 impl Server {
@@ -249,6 +251,7 @@ impl Server {
             failure: Failure::default(),
             tools: BTreeMap::new(),
             limits: Rlimits::default(),
+            sandbox: Sandbox::default(),
         };
         if is_upstream {
             upstream::adapt(&mut server);
@@ -415,6 +418,56 @@ impl Default for Rlimits {
             memory: worker_memory(&memory::Limits::default()),
             pids: Some(512),
             cpu_weight: 100,
+        }
+    }
+}
+
+/// `[servers.NAME.sandbox]`: what the workers of a server may reach of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Whether they are fenced in with landlock(7).
+    pub landlock: Landlock,
+    /// Open for reading and executing beside the usual; absolute.
+    pub read_paths: Vec<PathBuf>,
+    /// Open for writing too; absolute.
+    pub write_paths: Vec<PathBuf>,
+}
+
+/// Whether workers are fenced in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Landlock {
+    /// Where a service manager started the daemon: there workers have no business in anybody's
+    /// files. A daemon started in a shell runs programs of its user on files of its user.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Landlock {
+    /// Every value with its name in the configuration.
+    pub(super) const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+
+    /// Whether workers are fenced in; `service` is whether a service manager started the daemon.
+    #[must_use]
+    pub const fn applies(self, service: bool) -> bool {
+        match self {
+            Self::Auto => service,
+            Self::On => true,
+            Self::Off => false,
         }
     }
 }

@@ -4,12 +4,12 @@
 use super::guard::{breaker, call_timeouts, failure, memory, own_rate_limit, retry};
 use super::item::Item;
 use super::limits::{ReadLimits, server_limits};
-use super::section::{LARGEST_BUFFER, ReadPool, path, pool, recovery};
+use super::section::{LARGEST_BUFFER, ReadPool, path, paths, pool, recovery};
 use super::source::Place;
 use super::table::Table;
 use super::tool::tools;
 use super::upstream::{self, refuse_process_keys, url};
-use super::{Era, Pool, Program, Recovery, Server, State};
+use super::{Era, Landlock, Pool, Program, Recovery, Sandbox, Server, State};
 use crate::policy::{breaker::Settings, memory::Limits};
 use std::collections::BTreeMap;
 
@@ -107,6 +107,7 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     );
     table.count("queue_size", 1..=MOST_QUEUED, &mut server.queue_size);
     let queue = table.size("queue_bytes", 1..=LARGEST_BUFFER, &mut server.queue_bytes);
+    server.sandbox = sandbox(&table.table("sandbox"));
     guards(table, &mut server, defaults);
     if !is_upstream {
         let limits = table.table("limits");
@@ -303,6 +304,21 @@ pub(super) fn bounds(table: &Table<'_>, read: ReadPool, report: bool) -> Pool {
     }
     pool.min_size = pool.max_size;
     pool
+}
+
+/// `[servers.NAME.sandbox]`
+fn sandbox(table: &Table<'_>) -> Sandbox {
+    let mut sandbox = Sandbox::default();
+    if let Some(landlock) = table
+        .item("landlock")
+        .and_then(|item| item.choice(Landlock::NAMES))
+    {
+        sandbox.landlock = landlock;
+    }
+    sandbox.read_paths = paths(table, "read_paths", "[\"/srv/music\"]");
+    sandbox.write_paths = paths(table, "write_paths", "[\"/srv/music\"]");
+    table.finish();
+    sandbox
 }
 
 /// Keys that people know from elsewhere, with what to do instead.

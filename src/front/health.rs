@@ -2,7 +2,7 @@
 //! asking touches no worker and leaves no trace. They say whether the daemon is able to serve;
 //! which HTTP status that is, is the answer's matter.
 
-use crate::broker::snapshot::{Failure, Health, Host, ServerStatus, Snapshot};
+use crate::broker::snapshot::{Failure, Health, ServerStatus, Snapshot};
 use crate::observe::escape::escape;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -34,7 +34,9 @@ pub fn health(snapshot: &Snapshot) -> Report {
             phase: &snapshot.phase,
             version: &snapshot.version,
             uptime_seconds: snapshot.uptime_seconds,
-            host: &snapshot.host,
+            host: snapshot.host.as_ref().map(|host| Machine {
+                cgroup: &host.cgroup,
+            }),
             servers: servers.collect(),
         },
         able(snapshot),
@@ -79,13 +81,20 @@ pub fn server(snapshot: &Snapshot, name: &str) -> Option<Report> {
     Some(report(&Server::of(server), serving))
 }
 
+/// Of the machine only what an operator of a dashboard needs; the rest is for `mainstayctl doctor`.
+#[derive(Serialize)]
+struct Machine<'a> {
+    cgroup: &'a str,
+}
+
 #[derive(Serialize)]
 struct Daemon<'a> {
     status: Health,
     phase: &'a str,
     version: &'a str,
     uptime_seconds: u64,
-    host: &'a Host,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Machine<'a>>,
     servers: BTreeMap<&'a str, Server<'a>>,
 }
 

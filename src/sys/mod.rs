@@ -2,6 +2,7 @@
 //! servers, calls or protocols.
 pub mod cgroup;
 pub mod confine;
+pub mod fence;
 pub mod inherit;
 pub mod job;
 pub mod lock;

@@ -60,8 +60,8 @@ fn header(snapshot: &Snapshot, colour: bool) -> String {
         ),
     ];
     parts.extend(snapshot.memory_bytes.map(size));
-    let cgroup = snapshot.host.cgroup.as_ref();
-    let cgroup = cgroup.map(|told| format!("control groups: {}\n", escape(told, LINE_LIMIT)));
+    let host = snapshot.host.as_ref();
+    let cgroup = host.map(|h| format!("control groups: {}\n", escape(&h.cgroup, LINE_LIMIT)));
     parts.join("  ") + "\n" + &cgroup.unwrap_or_default()
 }
 
@@ -289,7 +289,7 @@ music       14  4805  ready (session)  modern     59s      0          0         
         snapshot.health = Health::Ok;
         snapshot.connections = 1;
         snapshot.memory_bytes = None;
-        snapshot.host.cgroup = None;
+        snapshot.host = None;
         let wanted = "mainstay 0.1.0  serving  pid 123  up 2h 13m  127.0.0.1:8000  1 connection\n\nno servers\n";
         assert_eq!(status(&snapshot, false), wanted);
     }

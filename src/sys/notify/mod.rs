@@ -79,6 +79,12 @@ impl Notifier {
         Self { line }
     }
 
+    /// Whether a service manager started this process and listens.
+    #[must_use]
+    pub fn is_manager_there(&self) -> bool {
+        self.line.is_some()
+    }
+
     /// The daemon serves (or says degraded): `READY=1`.
     pub fn ready(&self) {
         self.to(READY);
