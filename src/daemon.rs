@@ -172,6 +172,7 @@ pub async fn run(
     inherited: Inherited,
     notifier: Notifier,
 ) -> Result<(), DaemonError> {
+    let service = notifier.is_manager_there();
     let mut announcer = Announcer::new(notifier);
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
@@ -189,7 +190,7 @@ pub async fn run(
     } = Doors::open(&config, inherited)?;
     let address = doors::list(&addresses);
 
-    let (tree, host, servers) = place(&config, &notifier, scratch_root, &limits).await;
+    let (tree, host, servers) = place(&config, service, scratch_root, &limits).await;
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -283,12 +284,11 @@ pub async fn run(
 /// The daemon's place on the machine, and the servers in it.
 async fn place(
     config: &Config,
-    notifier: &Notifier,
+    service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
 ) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
     let (tree, standing) = settle(claim(config.cgroup)).await;
-    let service = notifier.is_manager_there();
     let watchdog = sys::notify::watchdog_interval();
     let host = host::look(&config.servers, &standing, service, watchdog);
     let servers = servers(config, service, scratch_root, limits, tree.clone());

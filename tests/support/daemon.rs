@@ -139,16 +139,16 @@ impl Daemon {
         change: impl FnOnce(&mut Command),
     ) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, listen, servers, program, change)
+        Self::spawn(dir, ("", listen, servers), program, change)
     }
 
-    /// The same, started in this control group.
+    /// The same, started in this control group, which it takes for its own.
     pub(crate) fn start_below(cgroup: &Path, dir: TempDir, servers: &str) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
         shell.arg(cgroup.join("cgroup.procs"));
         shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, "", servers, shell, |_| {})
+        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), shell, |_| {})
     }
 
     /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
@@ -159,14 +159,14 @@ impl Daemon {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             program.uid(NOBODY).gid(NOBODY);
         }
-        Self::spawn(dir, "", servers, program, |_| {})
+        Self::spawn(dir, ("", "", servers), program, |_| {})
     }
 
-    /// `command` is the daemon, or something that becomes it.
+    /// `command` is the daemon, or something that becomes it. The lines are for the top, for
+    /// `[listen]` and for the rest of the configuration.
     fn spawn(
         dir: TempDir,
-        listen: &str,
-        servers: &str,
+        (top, listen, servers): (&str, &str, &str),
         mut command: Command,
         change: impl FnOnce(&mut Command),
     ) -> Self {
@@ -176,7 +176,7 @@ impl Daemon {
             false => "[rate_limit]\nrate = 0\n",
         };
         let text = format!(
-            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
+            "{top}[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
