@@ -24,7 +24,7 @@ use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Host, Snapshot, View};
-use crate::broker::supervise;
+use crate::broker::{strain, supervise};
 use crate::config::{self, Config};
 use crate::doors::{self, Doors};
 use crate::exit;
@@ -40,6 +40,7 @@ use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::inherit::Inherited;
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
+use crate::sys::pressure::Watch;
 use crate::sys::signal::{Request, Signals};
 use crate::worker::process::own_launcher;
 use crate::worker::scratch;
@@ -173,7 +174,8 @@ pub async fn run(
     inherited: Inherited,
     notifier: Notifier,
 ) -> Result<(), DaemonError> {
-    let mut announcer = Announcer::new(notifier.clone());
+    let service = notifier.is_manager_there();
+    let mut announcer = Announcer::new(notifier);
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let auth = Auth::read(&config, credentials.as_deref(), &limits)?;
@@ -190,7 +192,7 @@ pub async fn run(
     } = Doors::open(&config, inherited)?;
     let address = doors::list(&addresses);
 
-    let (tree, host, servers) = place(&config, &notifier, scratch_root, &limits).await;
+    let (tree, host, servers) = place(&config, service, scratch_root, &limits).await;
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -201,6 +203,7 @@ pub async fn run(
         host,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
+    let (thin, thinned) = watch::channel(0);
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
         gate: Gate::new(&config.listen, &addresses),
@@ -214,7 +217,11 @@ pub async fn run(
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
+        thinned,
     });
+
+    let hearing = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
 
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
@@ -270,6 +277,7 @@ pub async fn run(
             .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
         in_flight,
     });
+    strain.abort();
     announcer
         .stop(stop_all(&catalog, &stop, front, keepers))
         .await;
@@ -286,12 +294,11 @@ pub async fn run(
 /// The daemon's place on the machine, and the servers in it.
 async fn place(
     config: &Config,
-    notifier: &Notifier,
+    service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
 ) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
     let (tree, standing) = settle(claim(config.cgroup)).await;
-    let service = notifier.is_manager_there();
     let watchdog = sys::notify::watchdog_interval();
     let host = host::look(&config.servers, &standing, service, watchdog);
     let servers = servers(config, service, scratch_root, limits, tree.clone());
@@ -324,6 +331,17 @@ fn claim(cgroup: config::Cgroup) -> Claim {
         config::Cgroup::Auto => Claim::Delegated,
         config::Cgroup::Own => Claim::Own,
         config::Cgroup::Off => Claim::Nothing,
+    }
+}
+
+/// Where the daemon is told that memory is short for itself.
+async fn listen_for_shortage(tree: Option<&Tree>) -> Watch {
+    match Watch::from_environment(tree.map(Tree::pressure_files)).await {
+        Ok(watch) => watch,
+        Err(error) => {
+            log::warn!("{error}; the daemon goes on without");
+            Watch::Off
+        }
     }
 }
 

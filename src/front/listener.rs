@@ -117,6 +117,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|s| *s).await;
 }
 
+async fn changed(thinned: &mut watch::Receiver<u64>) {
+    // Without a sender nobody will say so any more.
+    if thinned.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// The peer's own doing, nothing to wait for.
 fn is_transient(error: &io::Error) -> bool {
     matches!(
@@ -153,6 +160,8 @@ async fn connection(
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service);
     tokio::pin!(connection);
+    let mut thinned = context.thinned.clone();
+    thinned.mark_unchanged();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         why = pace.overdue(context.listen.header_timeout) => {
@@ -162,6 +171,18 @@ async fn connection(
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        // Its next request comes on a new one.
+        () = changed(&mut thinned) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                why = pace.overdue(context.listen.header_timeout) => {
+                    log::debug!("a connection is closed: {why}");
+                    return;
+                }
+                () = stopped(&mut stop) => connection.await,
+            }
         }
     };
     if let Err(error) = ended {

@@ -9,7 +9,8 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::ServerDown { .. } => Level::Error,
+            Self::ServerDown { .. } | Self::WorkerOom { .. } => Level::Error,
+            Self::OwnMemory { level: 0, .. } => Level::Info,
             Self::BreakerChanged { to: "open", .. }
             | Self::BreakerSet { .. }
             | Self::WorkerStuck { .. }
@@ -17,6 +18,8 @@ impl Event {
             | Self::ShedStarted { .. }
             | Self::MemorySoft { .. }
             | Self::MemoryHard { .. }
+            | Self::LeakFound { .. }
+            | Self::OwnMemory { .. }
             | Self::RungReached { .. }
             | Self::ServerDrained { .. } => Level::Warn,
             Self::BreakerChanged { .. }
@@ -73,7 +76,8 @@ impl Event {
             | Self::WatchdogTriggered { .. }
             | Self::PartStarved { .. }
             | Self::PartMoves { .. }
-            | Self::LogDropped { .. } => (None, None, None),
+            | Self::LogDropped { .. }
+            | Self::OwnMemory { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,
@@ -99,6 +103,18 @@ impl Event {
                 ..
             }
             | Self::MemoryHard {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::WorkerOom {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::LeakFound {
                 server,
                 worker,
                 pid,
