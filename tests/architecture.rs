@@ -40,6 +40,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
+    ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];

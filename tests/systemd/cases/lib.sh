@@ -84,7 +84,7 @@ http_get() {
     ' http_get "$1"
 }
 serving() { http_get /health | grep -q '"status"'; }
-wait_served() { wait_until 60 "GET /health answers 200" serving; }
+wait_served() { wait_until 30 "GET /health answers 200" serving; }
 
 # mcp call|loop ...: see the file
 mcp() { python3 "$here/mcp" "$@"; }
@@ -116,19 +116,23 @@ purge() {
     rm -rf /etc/mainstay /var/lib/mainstay /var/cache/mainstay
 }
 
-install_package() { dpkg -i "${1:-$DEB}"; }
+# install_package PATH
+install_package() { dpkg -i "$1"; }
 
 # fresh: the known state that each case begins with: just installed, nothing configured, serving
 fresh() {
     step "a fresh installation"
     purge >"$scratch/fresh" 2>&1 || fail "purging what was there" "status 0" "$(<"$scratch/fresh")"
     mark_journal
-    install_package >"$scratch/fresh" 2>&1 || fail "installing $DEB" "status 0" "$(<"$scratch/fresh")"
+    install_package "$DEB" >"$scratch/fresh" 2>&1 || fail "installing $DEB" "status 0" "$(<"$scratch/fresh")"
     wait_served
 }
 
 # configure TEXT: servers.d/case.toml; the service has to be told
 configure() { printf '%s\n' "$1" >/etc/mainstay/servers.d/case.toml; }
+
+# install_worker: the worker that misbehaves (see the file), where the fence lets a worker be started from
+install_worker() { install -m 755 "$here/worker" /usr/local/lib/case-worker; }
 
 # newer_package: prints the path of the same package with a higher version
 newer_package() {
