@@ -10,12 +10,15 @@
 //! * [`admin`] is the Unix-socket API behind `mainstayctl`;
 //! * [`score`] is the built-in default server, a worker like any other;
 //! * [`manual`] writes what a command line says of itself;
-//! * [`daemon`] wires the parts and awaits them.
+//! * [`daemon`] wires the parts and awaits them; [`doors`] opens its sockets, [`announcer`] tells the
+//!   service manager how it does.
 
 pub mod admin;
+pub mod announcer;
 pub mod broker;
 pub mod config;
 pub mod daemon;
+pub mod doors;
 pub mod exit;
 pub mod front;
 pub mod manual;

@@ -40,6 +40,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
+    ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
@@ -86,6 +88,7 @@ const LINUX: &[&str] = &[
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
+    "seccompiler",
 ];
 const LINUX_FILES: &[&str] = &["sys/", "worker/launch.rs"];
 const STATUS_FILE: &str = "front/answer.rs";
