@@ -2,7 +2,11 @@
 
 CARGO ?= cargo
 
+<<<<<<< HEAD
+.PHONY: run test bench lint build unit deb test-container test-vm
+=======
 .PHONY: run test bench lint build unit deb deb-chroot deb-check
+>>>>>>> w/package
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:
@@ -42,6 +46,12 @@ test: lint unit build
 	tests/clients/servers target/release/mainstayd
 	tests/msrv
 	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
+
+# The package on a real systemd, of Debian 12 and 13: in a container, and in an emulated machine that
+# has all of cgroup v2. CASES="10 30" runs only these.
+test-container test-vm: test-%: deb
+	tests/setup systemd
+	tests/systemd/run $* both target/deb/mainstay_*.deb $(CASES)
 
 bench: build
 	$(CARGO) bench --locked --bench guards

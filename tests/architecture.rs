@@ -27,24 +27,33 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "policy", "mcp", "sys", "worker", "journal", "observe", "config",
+            "policy", "mcp", "sys", "worker", "journal", "observe", "config", "fault",
         ],
     ),
     (
         "front",
-        &["policy", "mcp", "broker", "journal", "observe", "config"],
+        &[
+            "policy", "mcp", "broker", "journal", "observe", "config", "fault",
+        ],
     ),
-    ("admin", &["broker", "journal", "observe"]),
+    ("admin", &["broker", "journal", "observe", "fault"]),
+    (
+        "heartbeat",
+        &["policy", "sys", "broker", "observe", "fault"],
+    ),
 ];
 /// Files with a rule of their own beside the folders: plain data, and those that wire the parts.
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("fault.rs", &["fault"]),
+    ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
+    ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
-const WIRING: &[&str] = &["lib.rs", "daemon.rs", "bin/"];
+const WIRING: &[&str] = &["lib.rs", "daemon.rs", "post_stop.rs", "bin/"];
 
 /// Crates that pure folders may use; every other dependency of Cargo.toml is refused there.
 const PURE: &[(&str, &[&str])] = &[
@@ -82,10 +91,11 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
-    "sd_notify",
+    "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
+    "seccompiler",
 ];
 const LINUX_FILES: &[&str] = &["sys/", "worker/launch.rs"];
 const STATUS_FILE: &str = "front/answer.rs";
@@ -317,8 +327,8 @@ const BREACHES: &[(&str, &str, &str)] = &[
     ),
     (
         "daemon.rs",
-        "use sd_notify::NotifyState;",
-        "may use sd_notify::NotifyState",
+        "use nix::sys::socket::sendmsg;",
+        "may use nix::sys::socket::sendmsg",
     ),
     (
         "observe/a.rs",
