@@ -2,7 +2,11 @@
 
 CARGO ?= cargo
 
+<<<<<<< HEAD
 .PHONY: run test bench lint build unit deb test-container test-vm
+=======
+.PHONY: run test bench lint build unit deb deb-chroot deb-check
+>>>>>>> w/package
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:
@@ -15,6 +19,14 @@ build:
 # The Debian package, as target/deb/mainstay_*.deb.
 deb:
 	packaging/deb
+
+# What there is to check about a package.
+deb-check: deb
+	packaging/check target/deb/mainstay_*.deb
+
+# The same as Debian would build it: clean chroots of Debian 12 and 13, no network. Needs root.
+deb-chroot:
+	packaging/deb-chroot
 
 # Fast and needs nothing but the toolchain.
 unit:

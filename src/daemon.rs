@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::admin;
+use crate::announcer::Announcer;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
 use crate::broker::host;
@@ -24,27 +24,30 @@ use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Host, Snapshot, View};
-use crate::broker::supervise;
+use crate::broker::{strain, supervise};
 use crate::config::{self, Config};
+use crate::doors::{self, Doors};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
-use crate::observe::causes;
+use crate::heartbeat;
 use crate::observe::event::{Event, emit};
-use crate::observe::{logger, status};
+use crate::observe::logger;
 use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
+use crate::sys::inherit::Inherited;
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
+use crate::sys::pressure::Watch;
 use crate::sys::signal::{Request, Signals};
 use crate::worker::process::own_launcher;
 use crate::worker::scratch;
 
 /// How long calls in flight may take to finish once the daemon was asked to end.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often sessions are swept and the status line is told.
+/// How often sessions are swept.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// Why the daemon could not start or had to end.
@@ -106,13 +109,24 @@ impl DaemonError {
             Self::Critical(_) => exit::SOFTWARE,
         }
     }
+
+    /// What the kernel said, if it was asked.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::StateDir { source, .. } | Self::Listen { source, .. } | Self::Signals(source) => {
+                source.raw_os_error()
+            }
+            Self::Locked(_) | Self::Tokens(_) | Self::Admin(_) | Self::Critical(_) => None,
+        }
+    }
 }
 
 /// What the daemon looks like, for all views.
 struct Overview {
     catalog: Arc<Catalog>,
     started: Instant,
-    listen: OnceLock<SocketAddr>,
+    listen: OnceLock<String>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
     host: Host,
@@ -140,11 +154,7 @@ impl View for Overview {
             uptime_seconds: self.started.elapsed().as_secs(),
             health,
             phase: phase.to_owned(),
-            listen: self
-                .listen
-                .get()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
+            listen: self.listen.get().cloned().unwrap_or_default(),
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
             log_records_dropped: logger::dropped(),
@@ -154,12 +164,18 @@ impl View for Overview {
     }
 }
 
-/// Runs the daemon until a signal ends it.
+/// Runs the daemon until a signal ends it, on the sockets it was handed or on its own, and tells the
+/// service manager how it does.
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing is left running.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
-    let notifier = Notifier::from_environment();
+pub async fn run(
+    config: Config,
+    inherited: Inherited,
+    notifier: Notifier,
+) -> Result<(), DaemonError> {
+    let service = notifier.is_manager_there();
+    let mut announcer = Announcer::new(notifier);
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let auth = Auth::read(&config, credentials.as_deref(), &limits)?;
@@ -169,12 +185,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if let Err(error) = scratch::sweep(&scratch_root) {
         log::warn!("scratch directories of an earlier life are left behind: {error}");
     }
-    let admin = admin::server::bind(&config.admin.socket)
-        .map_err(|e| DaemonError::Admin(causes::one_line(&e)))?;
-    let listener = bind(config.listen.http)?;
-    let address = listener.local_addr().unwrap_or(config.listen.http);
+    let Doors {
+        http,
+        addresses,
+        admin,
+    } = Doors::open(&config, inherited)?;
+    let address = doors::list(&addresses);
 
-    let (tree, host, servers) = place(&config, &notifier, scratch_root, &limits).await;
+    let (tree, host, servers) = place(&config, service, scratch_root, &limits).await;
     let catalog = Arc::new(Catalog::new(servers));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
@@ -185,9 +203,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         host,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
+    let (thin, thinned) = watch::channel(0);
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
-        gate: Gate::new(&config.listen, address),
+        gate: Gate::new(&config.listen, &addresses),
         auth,
         limits,
         listen: config.listen.clone(),
@@ -198,26 +217,30 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
+        thinned,
     });
+
+    let hearing = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
 
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
     for server in catalog.all() {
         keepers.spawn(supervise::run(Arc::clone(server)));
     }
-    let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
+    let mut front = tokio::spawn(listener::serve(http, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
     let operator =
         admin::operator::Operator::new(Arc::clone(&view), Arc::clone(&catalog) as Arc<dyn Control>);
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
-    let _ = overview.listen.set(address);
+    let heart = heartbeat::start(Arc::clone(&catalog), addresses.first().copied());
+    let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        listen: address.to_string(),
+        listen: address,
     });
-    notifier.ready();
 
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     let ended = loop {
@@ -232,8 +255,8 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
                 if let Some(server) = catalog.all().first() {
                     server.shared().sessions.sweep();
                 }
-                notifier.status(&status::line(&overview.snapshot()));
             }
+            () = tokio::time::sleep(announcer.pause()) => announcer.look(&overview.snapshot()),
             _ = &mut front => break Err(DaemonError::Critical("the HTTP listener")),
             _ = &mut admin => break Err(DaemonError::Critical("the admin socket")),
             Some(_) = keepers.join_next() => break Err(DaemonError::Critical("a server's supervisor")),
@@ -241,7 +264,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     };
 
     overview.draining.store(true, Ordering::Relaxed);
-    notifier.stopping();
+    heart.stopping();
     let in_flight = overview
         .snapshot()
         .servers
@@ -254,7 +277,10 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
             .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
         in_flight,
     });
-    stop_all(&catalog, &stop, front, keepers).await;
+    strain.abort();
+    announcer
+        .stop(stop_all(&catalog, &stop, front, keepers))
+        .await;
     if let Some(tree) = tree {
         tree.prune();
     }
@@ -268,12 +294,11 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
 /// The daemon's place on the machine, and the servers in it.
 async fn place(
     config: &Config,
-    notifier: &Notifier,
+    service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
 ) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
     let (tree, standing) = settle(claim(config.cgroup)).await;
-    let service = notifier.is_manager_there();
     let watchdog = sys::notify::watchdog_interval();
     let host = host::look(&config.servers, &standing, service, watchdog);
     let servers = servers(config, service, scratch_root, limits, tree.clone());
@@ -306,6 +331,17 @@ fn claim(cgroup: config::Cgroup) -> Claim {
         config::Cgroup::Auto => Claim::Delegated,
         config::Cgroup::Own => Claim::Own,
         config::Cgroup::Off => Claim::Nothing,
+    }
+}
+
+/// Where the daemon is told that memory is short for itself.
+async fn listen_for_shortage(tree: Option<&Tree>) -> Watch {
+    match Watch::from_environment(tree.map(Tree::pressure_files)).await {
+        Ok(watch) => watch,
+        Err(error) => {
+            log::warn!("{error}; the daemon goes on without");
+            Watch::Off
+        }
     }
 }
 
@@ -391,17 +427,4 @@ fn state_dir(path: &Path) -> Result<Lock, DaemonError> {
         Ok(None) => Err(DaemonError::Locked(path.to_owned())),
         Err(source) => Err(failed(source)),
     }
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
-    let failed = |source| DaemonError::Listen { address, source };
-    let socket = if address.is_ipv4() {
-        tokio::net::TcpSocket::new_v4()
-    } else {
-        tokio::net::TcpSocket::new_v6()
-    }
-    .map_err(failed)?;
-    socket.set_reuseaddr(true).map_err(failed)?;
-    socket.bind(address).map_err(failed)?;
-    socket.listen(4096).map_err(failed)
 }

@@ -4,7 +4,7 @@
 
 use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, code};
-use mainstay::admin::server::{bind, serve};
+use mainstay::admin::server::{Socket, bind, serve};
 use mainstay::broker::control::{BreakerMode, Control, Impossible};
 use mainstay::broker::snapshot::{LimitStatus, Snapshot, View};
 use serde_json::{Value, json};
@@ -136,7 +136,11 @@ impl Daemon {
         let broker = Arc::new(broker);
         let control = Arc::clone(&broker) as Arc<dyn Control>;
         let operator = Operator::new(Arc::clone(&broker) as Arc<dyn View>, control);
-        runtime.spawn(serve(listener, operator, std::future::pending()));
+        runtime.spawn(serve(
+            Socket::Own(listener),
+            operator,
+            std::future::pending(),
+        ));
         Self {
             broker,
             path,

@@ -203,8 +203,8 @@ fn every_metric_that_is_watched_is_there() {
         }
         let plain = text.replace("\\\"", "\"");
         for (label, known) in [("outcome", &outcomes), ("reason", &reasons)] {
-            let opening = format!("{label}=~\"");
-            let lists = plain.split(&opening).skip(1);
+            let open = format!("{label}=~\"");
+            let lists = plain.split(&open).skip(1);
             let lists: Vec<&str> = lists.map(|rest| rest.split('"').next().unwrap()).collect();
             assert!(!lists.is_empty(), "{file}: no {label}");
             for value in lists.iter().flat_map(|list| list.split('|')) {

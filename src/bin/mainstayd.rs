@@ -5,13 +5,20 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides};
 use mainstay::observe::{journald, logger};
 use mainstay::sys::confine;
+use mainstay::sys::inherit::{InheritError, Inherited};
+use mainstay::sys::notify::Notifier;
 use mainstay::worker::launch::{self, LaunchArgs};
 use mainstay::{daemon, exit, manual, post_stop, score};
+
+/// How long clients are turned away before the end of a daemon that its configuration keeps from
+/// serving.
+const BRAKE: Duration = Duration::from_secs(2);
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -69,7 +76,8 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() {
-                ExitCode::from(exit::USAGE)
+                let line = "wrong command line; see the log";
+                Unit::take().map_or_else(|code| code, |unit| unit.give_up(exit::USAGE, line, None))
             } else {
                 ExitCode::SUCCESS
             };
@@ -92,12 +100,120 @@ fn main() -> ExitCode {
                 };
                 show(text.as_bytes())
             }
+            Err(errors) => {
+                eprintln!("{errors}");
+                ExitCode::from(exit::CONFIG)
+            }
+        },
+        None => match Unit::take() {
+            Ok(unit) => unit.run(&args.options),
             Err(code) => code,
         },
-        None => match load(&args.options) {
-            Ok(config) => serve(config),
-            Err(code) => code,
-        },
+    }
+}
+
+/// What the service manager gave this process: sockets, and a line to say how it goes.
+struct Unit {
+    inherited: Inherited,
+    notifier: Notifier,
+}
+
+impl Unit {
+    /// Before anything else is opened.
+    fn take() -> Result<Self, ExitCode> {
+        let inherited = Inherited::take();
+        let notifier = Notifier::from_environment();
+        match inherited {
+            Ok(inherited) => Ok(Self {
+                inherited,
+                notifier,
+            }),
+            Err(error) => {
+                let line = format!("mainstayd: {error}");
+                eprintln!("{line}");
+                let code = match error {
+                    InheritError::Kind { .. } => exit::CONFIG,
+                    InheritError::Environment(_) | InheritError::Os { .. } => exit::OS,
+                };
+                let unit = Self {
+                    inherited: Inherited::default(),
+                    notifier,
+                };
+                Err(unit.give_up(code, &line, None))
+            }
+        }
+    }
+
+    fn run(self, options: &Options) -> ExitCode {
+        match load(options) {
+            Ok(config) => self.serve(config),
+            Err(errors) => {
+                let errors = errors.to_string();
+                eprintln!("{errors}");
+                let first = errors.lines().next().unwrap_or_default();
+                self.give_up(exit::CONFIG, first, None)
+            }
+        }
+    }
+
+    /// Ends with `code` because of what `line` says, already in the log. What starting again does
+    /// not mend is not started again by the manager, but by each client that waits at its sockets:
+    /// these are turned away for a while. SIGTERM ends that.
+    fn give_up(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
+        self.notifier.fatal(line, code, errno);
+        if matches!(code, exit::USAGE | exit::CONFIG) {
+            self.inherited.turn_away(BRAKE);
+        }
+        ExitCode::from(code)
+    }
+
+    fn serve(self, config: Config) -> ExitCode {
+        let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
+        let stream = variable("JOURNAL_STREAM");
+        // For tests alone: there is one journald on a machine, and it is not theirs.
+        let socket =
+            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
+            let line = format!("mainstayd: cannot set up the log: {error}");
+            eprintln!("{line}");
+            return self.give_up(exit::SOFTWARE, &line, None);
+        }
+        // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a
+        // door that the fence still shuts.
+        if let Err(error) = confine::close_to_others() {
+            log::warn!("workers can look into this process: {error}");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("mainstay")
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let line = format!("cannot start its threads: {error}");
+                return self.fail(exit::OS, &line, error.raw_os_error());
+            }
+        };
+        let inherited = match self.inherited.try_clone() {
+            Ok(inherited) => inherited,
+            Err(error) => {
+                let line = format!("cannot share its sockets: {error}");
+                return self.fail(exit::OS, &line, error.raw_os_error());
+            }
+        };
+        let run = daemon::run(config, inherited, self.notifier.clone());
+        match runtime.block_on(run) {
+            Ok(()) => {
+                log::logger().flush();
+                ExitCode::SUCCESS
+            }
+            Err(error) => self.fail(error.exit_code(), &error.to_string(), error.errno()),
+        }
+    }
+
+    fn fail(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
+        logger::last_words(&format!("mainstayd: {line}"));
+        self.give_up(code, line, errno)
     }
 }
 
@@ -107,58 +223,18 @@ fn show(text: &[u8]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn load(options: &Options) -> Result<Config, ExitCode> {
+fn load(options: &Options) -> Result<Config, config::Errors> {
     let overrides = Overrides {
         listen: options.listen,
         state_dir: options.state_dir.clone(),
     };
     let environment = Environment::from_process();
-    config::load(options.config.as_deref(), &overrides, &environment).map_err(|errors| {
-        eprintln!("{errors}");
-        ExitCode::from(exit::CONFIG)
-    })
+    config::load(options.config.as_deref(), &overrides, &environment)
 }
 
 /// What a variable is set to, if it is text.
 fn variable(name: &str) -> Option<String> {
     std::env::var_os(name).and_then(|value| value.into_string().ok())
-}
-
-fn serve(config: Config) -> ExitCode {
-    let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-    let stream = variable("JOURNAL_STREAM");
-    // For tests alone: there is one journald on a machine, and it is not theirs.
-    let socket = variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
-    if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
-        eprintln!("mainstayd: cannot set up the log: {error}");
-        return ExitCode::from(exit::SOFTWARE);
-    }
-    // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a door
-    // that the fence still shuts.
-    if let Err(error) = confine::close_to_others() {
-        log::warn!("workers can look into this process: {error}");
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("mainstay")
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            logger::last_words(&format!("mainstayd: cannot start its threads: {error}"));
-            return ExitCode::from(exit::OS);
-        }
-    };
-    match runtime.block_on(daemon::run(config)) {
-        Ok(()) => {
-            log::logger().flush();
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            logger::last_words(&format!("mainstayd: {error}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
 }
 
 fn score() -> ExitCode {

@@ -125,8 +125,7 @@ fn launch_process(
 /// What the fence of its workers opens; `None` if they have none.
 fn fence(server: &Server) -> Option<Fence> {
     let sandbox = &server.config().sandbox;
-    let applies = sandbox.landlock.applies(server.shared().is_service);
-    applies.then(|| Fence {
+    server.is_fenced().then(|| Fence {
         read: sandbox.read_paths.clone(),
         write: sandbox.write_paths.clone(),
     })
@@ -230,6 +229,7 @@ fn admit(
             after: since.elapsed(),
         });
     }
+    member.note_baseline();
     member.enter(Phase::Ready);
     if member.worker.pid == 0 {
         // An upstream that opens a session is there: calls may try it.
@@ -279,6 +279,9 @@ fn release(
     member.enter(Phase::Gone);
     server.leave_lanes(member);
     let session = member.session();
+    if end.oom {
+        server.tell_oom(member, end.asked);
+    }
     let lost = server.lose(member, end);
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     let fault = match &refused {
@@ -340,6 +343,13 @@ impl Server {
     pub(super) fn learn_tools(&self, result: &RawValue) {
         self.tool_headers().learn(result);
         self.rules().learn(result);
+    }
+
+    /// Whether its workers are fenced in, as far as the kernel can.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        let landlock = self.config().sandbox.landlock;
+        landlock.applies(self.shared().is_service)
     }
 
     /// Whether any worker takes calls, those of sessions included.

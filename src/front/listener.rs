@@ -2,10 +2,12 @@
 //! time-outs, a pause instead of a spin when file descriptors run out, and a drain at the end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -19,37 +21,50 @@ use super::context::Context;
 use super::pace::{Pace, Paced};
 use super::router;
 use crate::broker::principal::Principal;
+use crate::fault::{self, Part};
+use crate::observe::pulse::{self, ACCEPTOR};
 
 /// Pause after an error of `accept`, such as EMFILE: the connection stays in the backlog.
 const PAUSE: Duration = Duration::from_millis(100);
+/// While there is no place it shows this often that it lives.
+const FULL: Duration = Duration::from_secs(1);
 /// Largest request head.
 const HEAD: usize = 64 * 1024;
 
-/// Accepts until `stop` becomes true, then lets open connections finish for `drain`.
+/// Accepts from all `listeners` until `stop` becomes true, then lets open connections finish for
+/// `drain`.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     context: Arc<Context>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
     let places = Arc::new(Semaphore::new(context.listen.max_connections));
     let mut connections = JoinSet::new();
+    let mut turn = 0;
     loop {
+        fault::hold(Part::Acceptor).await;
         // A place first: beyond the limit connections wait in the kernel's backlog.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
             () = stopped(&mut stop) => break,
+            // Full is no fault. The probe waits with the others, so this is its answer.
+            () = tokio::time::sleep(FULL) => {
+                ACCEPTOR.beat();
+                continue;
+            }
         };
         let Ok(place) = place else {
             break;
         };
         let (socket, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listeners, &mut turn) => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_transient(&error) {
                         log::error!("cannot accept connections: {error}; trying again in {PAUSE:?}");
                         tokio::time::sleep(PAUSE).await;
+                        ACCEPTOR.beat();
                     }
                     continue;
                 }
@@ -59,14 +74,15 @@ pub async fn serve(
         let context = Arc::clone(&context);
         let stop = stop.clone();
         connections.spawn(async move {
-            context.connections.fetch_add(1, Ordering::Relaxed);
+            let counted = u64::from(!pulse::is_probe(peer.port()));
+            context.connections.fetch_add(counted, Ordering::Relaxed);
             connection(socket, peer.ip(), &context, stop).await;
-            context.connections.fetch_sub(1, Ordering::Relaxed);
+            context.connections.fetch_sub(counted, Ordering::Relaxed);
             drop(place);
         });
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
+    drop(listeners);
     let finished = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, finished).await.is_err() {
         log::warn!(
@@ -77,9 +93,35 @@ pub async fn serve(
     }
 }
 
+/// The next connection of any listener; each is asked first in its `turn`, so that none of them
+/// keeps the others waiting.
+async fn accept(
+    listeners: &[TcpListener],
+    turn: &mut usize,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        for place in 0..listeners.len() {
+            let at = (*turn + place) % listeners.len();
+            if let Poll::Ready(accepted) = listeners[at].poll_accept(context) {
+                *turn = at + 1;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = stop.wait_for(|s| *s).await;
+}
+
+async fn changed(thinned: &mut watch::Receiver<u64>) {
+    // Without a sender nobody will say so any more.
+    if thinned.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// The peer's own doing, nothing to wait for.
@@ -118,6 +160,8 @@ async fn connection(
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service);
     tokio::pin!(connection);
+    let mut thinned = context.thinned.clone();
+    thinned.mark_unchanged();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         why = pace.overdue(context.listen.header_timeout) => {
@@ -127,6 +171,18 @@ async fn connection(
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        // Its next request comes on a new one.
+        () = changed(&mut thinned) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                why = pace.overdue(context.listen.header_timeout) => {
+                    log::debug!("a connection is closed: {why}");
+                    return;
+                }
+                () = stopped(&mut stop) => connection.await,
+            }
         }
     };
     if let Err(error) = ended {

@@ -78,8 +78,10 @@ fn connect(path: &Path) -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// A record as a datagram. What had to be cut is marked by `MAINSTAY_TRUNCATED=1`.
-pub(super) fn datagram(record: &Record<'_>) -> Vec<u8> {
+/// A record as a datagram of less than 200 KiB. What had to be cut is marked by
+/// `MAINSTAY_TRUNCATED=1`.
+#[must_use]
+pub fn datagram(record: &Record<'_>) -> Vec<u8> {
     let mut pairs = Pairs::default();
     // The visitor never fails.
     let _ = record.key_values().visit(&mut pairs);

@@ -72,7 +72,9 @@ pub fn init(
     let filter = env_filter::Builder::new()
         .parse(filter.unwrap_or(DEFAULT_FILTER))
         .build();
-    let style = style_of(journal_stream, Path::new("/proc/self/fd/2"));
+    // Not `io::stderr()` itself: its lock would be held while a full pipe blocks the thread.
+    let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    let style = style_of(journal_stream, &stderr);
     let journal = match style {
         Style::Journal => journald::Journal::connect(socket).ok(),
         Style::Stream => None,
@@ -83,8 +85,6 @@ pub fn init(
             Backlog::start(|n| told(Form::Native, n), move |r| journal.send(r))?,
         ),
         None => {
-            // Not `io::stderr()`: its lock would be held while a full pipe blocks the thread.
-            let mut stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
             let tell = match style {
                 Style::Journal => |n| told(Form::Text(Style::Journal), n),
                 Style::Stream => |n| told(Form::Text(Style::Stream), n),
@@ -112,11 +112,16 @@ pub fn dropped() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.backlog.dropped())
 }
 
-/// Writes what is still to be written and then this line to stderr; gives up after a second each.
+/// Writes what is still to be written and then this line to stderr, as an error where that is
+/// journald's stream; gives up after a second each.
 pub fn last_words(line: &str) {
     log::logger().flush();
+    let prefix = match LOGGER.get().map(|logger| logger.form) {
+        Some(Form::Native | Form::Text(Style::Journal)) => "<3>",
+        Some(Form::Text(Style::Stream)) | None => "",
+    };
     let (said, heard) = mpsc::channel();
-    let line = format!("{line}\n");
+    let line = format!("{prefix}{line}\n");
     let say = move || {
         // Nobody is left to tell of a failure.
         let _ = io::stderr().write_all(line.as_bytes());
@@ -180,9 +185,9 @@ fn write(out: &mut impl io::Write, line: &[u8]) -> Sent {
 /// [`Style::Journal`] if `stderr` is the stream that `journal_stream` (`DEVICE:INODE`, see
 /// systemd.exec(5)) names. The variable alone does not say it: it is inherited by those whose stderr
 /// goes elsewhere.
-fn style_of(journal_stream: Option<&str>, stderr: &Path) -> Style {
+fn style_of(journal_stream: Option<&str>, stderr: &File) -> Style {
     let named = journal_stream.and_then(|text| text.split_once(':'));
-    match (named, std::fs::metadata(stderr)) {
+    match (named, stderr.metadata()) {
         (Some((device, inode)), Ok(file))
             if device.parse() == Ok(file.dev()) && inode.parse() == Ok(file.ino()) =>
         {
@@ -202,9 +207,9 @@ mod tests {
         let meta = file.as_file().metadata().unwrap();
         let own = format!("{}:{}", meta.dev(), meta.ino());
         let other = format!("{}:{}", meta.dev(), meta.ino() + 1);
-        assert_eq!(style_of(Some(&own), file.path()), Style::Journal);
-        assert_eq!(style_of(Some(&other), file.path()), Style::Stream);
-        assert_eq!(style_of(Some("garbage"), file.path()), Style::Stream);
-        assert_eq!(style_of(None, file.path()), Style::Stream);
+        assert_eq!(style_of(Some(&own), file.as_file()), Style::Journal);
+        assert_eq!(style_of(Some(&other), file.as_file()), Style::Stream);
+        assert_eq!(style_of(Some("garbage"), file.as_file()), Style::Stream);
+        assert_eq!(style_of(None, file.as_file()), Style::Stream);
     }
 }

@@ -15,5 +15,6 @@ pub mod kind;
 mod line;
 pub mod logger;
 pub mod metrics;
+pub mod pulse;
 mod sentence;
 pub mod status;

@@ -126,9 +126,20 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
-        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
-        program.envs(environment.iter().copied());
-        Self::spawn(dir, ("", listen, servers), program)
+        Self::launch(dir, listen, servers, |daemon| {
+            daemon.envs(environment.iter().copied());
+        })
+    }
+
+    /// The same with any change to its command. One whose stderr goes elsewhere has no log here.
+    pub(crate) fn launch(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, ("", listen, servers), program, change)
     }
 
     /// The same, started in this control group, which it takes for its own.
@@ -137,7 +148,7 @@ impl Daemon {
         shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
         shell.arg(cgroup.join("cgroup.procs"));
         shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
-        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), shell)
+        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), shell, |_| {})
     }
 
     /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
@@ -148,15 +159,16 @@ impl Daemon {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             program.uid(NOBODY).gid(NOBODY);
         }
-        Self::spawn(dir, ("", "", servers), program)
+        Self::spawn(dir, ("", "", servers), program, |_| {})
     }
 
-    /// `program` is the daemon, or something that becomes it. The lines are for the top, for
+    /// `command` is the daemon, or something that becomes it. The lines are for the top, for
     /// `[listen]` and for the rest of the configuration.
     fn spawn(
         dir: TempDir,
         (top, listen, servers): (&str, &str, &str),
-        mut program: Command,
+        mut command: Command,
+        change: impl FnOnce(&mut Command),
     ) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
@@ -168,7 +180,7 @@ impl Daemon {
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut child = program
+        command
             .arg("--config")
             .arg(&config)
             .arg("--state-dir")
@@ -176,25 +188,27 @@ impl Daemon {
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let stderr = BufReader::new(child.stderr.take().unwrap());
         let copy = Arc::clone(&log);
-        let reader = thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                let mut log = copy.lock().unwrap();
-                log.push_str(&String::from_utf8_lossy(&line));
-                log.push('\n');
-            }
+        let reader = child.stderr.take().map(|stderr| {
+            thread::spawn(move || {
+                let stderr = BufReader::new(stderr);
+                for line in stderr.split(b'\n').map_while(Result::ok) {
+                    let mut log = copy.lock().unwrap();
+                    log.push_str(&String::from_utf8_lossy(&line));
+                    log.push('\n');
+                }
+            })
         });
         let mut daemon = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             dir,
             log,
-            reader: Some(reader),
+            reader,
             ended: false,
         };
         daemon.address = until("the daemon listens", || {

@@ -16,7 +16,7 @@ use std::time::Duration;
     name = "mainstayctl",
     version,
     after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call), or \
-                  `status --check` found something missing or down, or `stress` says FAIL; 64 wrong \
+                  `status --check` found something missing or down, `doctor` something bad, or `stress` says FAIL; 64 wrong \
                   command line; 69 no daemon answers."
 )]
 pub(crate) struct Args {
@@ -41,6 +41,19 @@ pub(crate) enum Command {
         /// Exit with 1 unless everything is well
         #[arg(long)]
         check: bool,
+    },
+    /// Explain what this host can and cannot do for mainstayd, and how to mend it
+    #[command(
+        after_help = "Works without a daemon too. Run it as root: others see less. Exit \
+                            status: 0 nothing is bad; 1 something is."
+    )]
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+        /// Configuration of the daemon [default: /etc/mainstay/mainstay.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Make a token and print the configuration of its principal; asks no daemon
     Token {

@@ -3,6 +3,7 @@
 
 mod act;
 mod args;
+mod doctor;
 mod guards;
 mod outcome;
 mod reach;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
                 message,
             }),
         },
+        Command::Doctor { json, config } => doctor::run(socket, config.as_deref(), json),
         Command::Status { json, check } => show::status(socket, json, check),
         Command::Workers { json } => show::workers(socket, json),
         Command::Breakers { json } => show::breakers(socket, json),
