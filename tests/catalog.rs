@@ -146,6 +146,7 @@ fn samples() -> Vec<Event> {
             server: server.clone(),
             bytes: 2,
             limit: 1,
+            stalled: false,
         },
         Event::MemoryHard {
             server: server.clone(),
@@ -154,7 +155,10 @@ fn samples() -> Vec<Event> {
             bytes: 2,
             growth: 1,
             limit: 1,
+            stalled: true,
+            bytes_a_call: Some(1),
             calls: vec![],
+            tools: String::new(),
         },
         Event::RungReached {
             server: server.clone(),
