@@ -89,9 +89,10 @@ wait_served() { wait_until 30 "GET /health answers 200" serving; }
 # mcp call|loop ...: see the file
 mcp() { python3 "$here/mcp" "$@"; }
 
-# journal [JOURNALCTL-ARGUMENT...]: of the unit since the case began
-journal() { journalctl --no-pager --after-cursor="$cursor" --unit=mainstay.service "$@"; }
-mark_journal() { sync_journal; cursor=$(journalctl --no-pager -n 1 --show-cursor | sed -n 's/^-- cursor: //p'); }
+# journal [JOURNALCTL-ARGUMENT...]: of the unit since mark_journal, by which a case begins. By time, because
+# journalctl 252 leaves out the first match after a cursor.
+journal() { journalctl --quiet --no-pager --since="@$journal_mark" --unit=mainstay.service "$@"; }
+mark_journal() { sync_journal; journal_mark=$(date +%s.%N); }
 # What was logged until now can be read.
 sync_journal() { journalctl --sync >/dev/null 2>&1 || true; }
 
