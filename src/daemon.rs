@@ -24,7 +24,7 @@ use crate::broker::open::StreamBounds;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Host, Snapshot, View};
-use crate::broker::supervise;
+use crate::broker::{strain, supervise};
 use crate::config::{self, Config};
 use crate::doors::{self, Doors};
 use crate::exit;
@@ -32,6 +32,7 @@ use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
+use crate::heartbeat;
 use crate::observe::event::{Event, emit};
 use crate::observe::logger;
 use crate::sys;
@@ -39,6 +40,7 @@ use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::inherit::Inherited;
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
+use crate::sys::pressure::Watch;
 use crate::sys::signal::{Request, Signals};
 use crate::worker::process::own_launcher;
 use crate::worker::scratch;
@@ -201,6 +203,7 @@ pub async fn run(
         host,
     });
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
+    let (thin, thinned) = watch::channel(0);
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
         gate: Gate::new(&config.listen, &addresses),
@@ -214,7 +217,11 @@ pub async fn run(
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
+        thinned,
     });
+
+    let hearing = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
 
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
@@ -228,6 +235,7 @@ pub async fn run(
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
+    let heart = heartbeat::start(Arc::clone(&catalog), addresses.first().copied());
     let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -256,6 +264,7 @@ pub async fn run(
     };
 
     overview.draining.store(true, Ordering::Relaxed);
+    heart.stopping();
     let in_flight = overview
         .snapshot()
         .servers
@@ -268,6 +277,7 @@ pub async fn run(
             .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
         in_flight,
     });
+    strain.abort();
     announcer
         .stop(stop_all(&catalog, &stop, front, keepers))
         .await;
@@ -321,6 +331,17 @@ fn claim(cgroup: config::Cgroup) -> Claim {
         config::Cgroup::Auto => Claim::Delegated,
         config::Cgroup::Own => Claim::Own,
         config::Cgroup::Off => Claim::Nothing,
+    }
+}
+
+/// Where the daemon is told that memory is short for itself.
+async fn listen_for_shortage(tree: Option<&Tree>) -> Watch {
+    match Watch::from_environment(tree.map(Tree::pressure_files)).await {
+        Ok(watch) => watch,
+        Err(error) => {
+            log::warn!("{error}; the daemon goes on without");
+            Watch::Off
+        }
     }
 }
 

@@ -40,6 +40,8 @@ pub mod snapshot;
 mod start;
 pub mod stats;
 pub mod status;
+pub mod strain;
 pub mod stream;
 pub mod supervise;
+mod wear;
 mod wire;

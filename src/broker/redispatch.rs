@@ -51,8 +51,9 @@ impl Server {
         let now = Instant::now();
         let mut again = Vec::new();
         let mut seen = BTreeSet::new();
-        // What the daemon ended itself, or an outsider killed, was not killed by a call.
-        let suspicious = !end.asked && !end.killed;
+        // What the daemon ended itself, or an outsider killed, was not killed by a call. One that needed
+        // more memory than there is may well have been.
+        let suspicious = !end.asked && (!end.killed || end.oom);
         for (wire, mut call) in lost {
             let parts = call.parts();
             // One death is one failure of the server, however many calls it has cost.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -136,6 +136,10 @@ pub struct Server {
     pub(super) modern_wanted: AtomicBool,
     /// Somebody looks after its breaker.
     pub(super) patrolling: AtomicBool,
+    /// The worst stall told since the workers were measured, a `policy::memory::Stall`.
+    pub(super) stall: AtomicU8,
+    /// How short the daemon itself is of memory, a `policy::strain::Level`.
+    pub(super) strain: AtomicU8,
     /// The worker that was told all subscriptions last; see `rebind`.
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
@@ -176,6 +180,8 @@ impl Server {
             no_reinitialize: AtomicBool::new(false),
             modern_wanted: AtomicBool::new(false),
             patrolling: AtomicBool::new(false),
+            stall: AtomicU8::new(0),
+            strain: AtomicU8::new(0),
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: Arc::default(),
@@ -299,6 +305,13 @@ impl Server {
             Era::Modern if !self.standing.borrow().mixed => &self.modern,
             Era::Modern | Era::Legacy => &self.legacy,
         }
+    }
+
+    /// Looks after who waits; whether nobody does for longer than anybody may.
+    #[must_use]
+    pub fn attend(&self) -> bool {
+        let lanes = [&self.legacy, &self.modern].map(|lane| lane.attend());
+        lanes == [true, true]
     }
 
     /// A lane for one session's own worker.

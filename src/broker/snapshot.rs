@@ -236,6 +236,9 @@ pub struct Counters {
     /// Workers replaced because a call's deadline found them stuck.
     #[serde(default)]
     pub condemned: u64,
+    /// Workers killed for want of memory, by the guard or by the kernel.
+    #[serde(default)]
+    pub memory_kills: u64,
 }
 
 /// How long calls took, from acceptance to the last byte of the answer. Everything in it only
@@ -296,8 +299,11 @@ pub struct WorkerStatus {
     /// Calls it is working on.
     pub in_flight: usize,
     /// Memory in bytes: of the worker with all it started where its control group tells, page cache
-    /// included, else what the process has resident; `None` where neither can be told.
+    /// left out, else what the process has resident; `None` where neither can be told.
     pub memory_bytes: Option<u64>,
+    /// Bytes it loses with each call, if it leaks.
+    #[serde(default)]
+    pub leak_bytes_a_call: Option<u64>,
     /// Processes and threads of the worker with all it started; `None` where no control group
     /// counts them.
     #[serde(default)]

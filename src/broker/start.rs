@@ -229,6 +229,7 @@ fn admit(
             after: since.elapsed(),
         });
     }
+    member.note_baseline();
     member.enter(Phase::Ready);
     if member.worker.pid == 0 {
         // An upstream that opens a session is there: calls may try it.
@@ -278,6 +279,9 @@ fn release(
     member.enter(Phase::Gone);
     server.leave_lanes(member);
     let session = member.session();
+    if end.oom {
+        server.tell_oom(member, end.asked);
+    }
     let lost = server.lose(member, end);
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     let fault = match &refused {

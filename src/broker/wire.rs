@@ -3,7 +3,6 @@
 //! business.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -34,7 +33,7 @@ impl Member {
         mut call: Box<Call>,
         lease: Lease,
     ) -> Result<(), (SendError, Option<Box<Call>>)> {
-        self.served.fetch_add(1, Ordering::Relaxed);
+        self.note_call(&call);
         call.begin(Instant::now());
         let request = call.request();
         let (message, id) = (request.message.clone(), request.id.clone());

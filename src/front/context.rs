@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use tokio::sync::watch;
+
 use super::auth::Auth;
 use super::origin::Gate;
 use crate::broker::catalog::Catalog;
@@ -31,6 +33,8 @@ pub struct Context {
     pub draining: Arc<AtomicBool>,
     /// Open connections.
     pub connections: Arc<AtomicU64>,
+    /// Changes when connections should be closed as soon as they are idle: memory is short.
+    pub thinned: watch::Receiver<u64>,
 }
 
 impl std::fmt::Debug for Context {

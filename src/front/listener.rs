@@ -21,9 +21,13 @@ use super::context::Context;
 use super::pace::{Pace, Paced};
 use super::router;
 use crate::broker::principal::Principal;
+use crate::fault::{self, Part};
+use crate::observe::pulse::{self, ACCEPTOR};
 
 /// Pause after an error of `accept`, such as EMFILE: the connection stays in the backlog.
 const PAUSE: Duration = Duration::from_millis(100);
+/// While there is no place it shows this often that it lives.
+const FULL: Duration = Duration::from_secs(1);
 /// Largest request head.
 const HEAD: usize = 64 * 1024;
 
@@ -39,10 +43,16 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let mut turn = 0;
     loop {
+        fault::hold(Part::Acceptor).await;
         // A place first: beyond the limit connections wait in the kernel's backlog.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
             () = stopped(&mut stop) => break,
+            // Full is no fault. The probe waits with the others, so this is its answer.
+            () = tokio::time::sleep(FULL) => {
+                ACCEPTOR.beat();
+                continue;
+            }
         };
         let Ok(place) = place else {
             break;
@@ -54,6 +64,7 @@ pub async fn serve(
                     if !is_transient(&error) {
                         log::error!("cannot accept connections: {error}; trying again in {PAUSE:?}");
                         tokio::time::sleep(PAUSE).await;
+                        ACCEPTOR.beat();
                     }
                     continue;
                 }
@@ -63,9 +74,10 @@ pub async fn serve(
         let context = Arc::clone(&context);
         let stop = stop.clone();
         connections.spawn(async move {
-            context.connections.fetch_add(1, Ordering::Relaxed);
+            let counted = u64::from(!pulse::is_probe(peer.port()));
+            context.connections.fetch_add(counted, Ordering::Relaxed);
             connection(socket, peer.ip(), &context, stop).await;
-            context.connections.fetch_sub(1, Ordering::Relaxed);
+            context.connections.fetch_sub(counted, Ordering::Relaxed);
             drop(place);
         });
         while connections.try_join_next().is_some() {}
@@ -105,6 +117,13 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|s| *s).await;
 }
 
+async fn changed(thinned: &mut watch::Receiver<u64>) {
+    // Without a sender nobody will say so any more.
+    if thinned.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
 /// The peer's own doing, nothing to wait for.
 fn is_transient(error: &io::Error) -> bool {
     matches!(
@@ -141,6 +160,8 @@ async fn connection(
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service);
     tokio::pin!(connection);
+    let mut thinned = context.thinned.clone();
+    thinned.mark_unchanged();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         why = pace.overdue(context.listen.header_timeout) => {
@@ -150,6 +171,18 @@ async fn connection(
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        // Its next request comes on a new one.
+        () = changed(&mut thinned) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                why = pace.overdue(context.listen.header_timeout) => {
+                    log::debug!("a connection is closed: {why}");
+                    return;
+                }
+                () = stopped(&mut stop) => connection.await,
+            }
         }
     };
     if let Err(error) = ended {

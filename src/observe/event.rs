@@ -238,7 +238,7 @@ pub enum Event {
         /// How long it lasted.
         after: Duration,
     },
-    /// The workers of a server together are above the soft limit.
+    /// The workers of a server together are above the soft limit, or wait for memory.
     MemorySoft {
         /// The server.
         server: String,
@@ -246,6 +246,8 @@ pub enum Event {
         bytes: u64,
         /// The limit.
         limit: u64,
+        /// It is for the waiting, not for the limit.
+        stalled: bool,
     },
     /// A worker is killed for the memory of all.
     MemoryHard {
@@ -261,8 +263,55 @@ pub enum Event {
         growth: u64,
         /// The server's hard limit.
         limit: u64,
+        /// The workers get nothing done for want of memory: it is for that, not for the limit.
+        stalled: bool,
+        /// Bytes it loses with each call, if it leaks.
+        bytes_a_call: Option<u64>,
         /// Calls it takes with it, by their ids on its wire.
         calls: Vec<u64>,
+        /// Their tools, such as `echo, render (2)`.
+        tools: String,
+    },
+    /// The kernel killed a worker for want of memory.
+    WorkerOom {
+        /// Its server.
+        server: String,
+        /// Its number.
+        worker: u64,
+        /// Its process id.
+        pid: u32,
+        /// The most memory it had; `None` where the kernel does not tell.
+        bytes: Option<u64>,
+        /// Its own limit.
+        limit: u64,
+        /// Calls it took with it, by their ids on its wire.
+        calls: Vec<u64>,
+        /// Their tools.
+        tools: String,
+    },
+    /// A worker loses memory with each call. Told once a worker.
+    LeakFound {
+        /// Its server.
+        server: String,
+        /// Its number.
+        worker: u64,
+        /// Its process id.
+        pid: u32,
+        /// Bytes for each call, of the tool if it is one tool's.
+        bytes_a_call: u64,
+        /// The tool whose calls do it, if that could be told.
+        tool: Option<String>,
+        /// Calls it was seen over.
+        calls: u64,
+        /// Its memory.
+        bytes: u64,
+    },
+    /// The daemon itself was told that memory is short, or it is over.
+    OwnMemory {
+        /// How far it goes now, from 0 (all is well) to 3.
+        level: u8,
+        /// What it does now.
+        what: &'static str,
     },
     /// Restarts of a server go on more thoroughly, or more slowly.
     RungReached {
@@ -283,6 +332,40 @@ pub enum Event {
         on: bool,
         /// Calls in flight.
         in_flight: usize,
+    },
+    /// A vital part of the daemon has not moved for half of the service manager's interval.
+    PartSilent {
+        /// Which.
+        part: &'static str,
+        /// For how long.
+        after: Duration,
+        /// The interval.
+        interval: Duration,
+        /// What else is silent, and what the threads do.
+        state: String,
+    },
+    /// A vital part does not move; the service manager is asked to restart the daemon.
+    WatchdogTriggered {
+        /// Which.
+        part: &'static str,
+        /// For how long.
+        after: Duration,
+        /// The interval.
+        interval: Duration,
+        /// What else is silent, and what the threads do.
+        state: String,
+    },
+    /// A vital part is silent, but so is the machine: no restart would help. Told at a bounded rate.
+    PartStarved {
+        /// Which.
+        part: &'static str,
+        /// For how long.
+        after: Duration,
+    },
+    /// A part that was told to be silent moves again.
+    PartMoves {
+        /// Which.
+        part: &'static str,
     },
     /// Records of the log were dropped because its reader did not read.
     LogDropped {

@@ -107,6 +107,21 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
             add("call", call);
             name_calls(others, add);
         }
+        Event::PartSilent {
+            part, after, state, ..
+        }
+        | Event::WatchdogTriggered {
+            part, after, state, ..
+        } => {
+            add("part", part);
+            add("after_ms", &after.as_millis());
+            add("state", state);
+        }
+        Event::PartStarved { part, after } => {
+            add("part", part);
+            add("after_ms", &after.as_millis());
+        }
+        Event::PartMoves { part } => add("part", part),
         Event::LogDropped { count } => add("count", count),
         Event::CallsRetried { calls, .. } => {
             add("count", &calls.len());
@@ -129,22 +144,69 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
         }
         Event::ShedStarted { reason, .. } => add("reason", &cut(reason)),
         Event::ShedEnded { after, .. } => add("after_ms", &after.as_millis()),
-        Event::MemorySoft { bytes, limit, .. } => {
+        Event::MemorySoft {
+            bytes,
+            limit,
+            stalled,
+            ..
+        } => {
             add("bytes", bytes);
             add("limit", limit);
+            add("stalled", stalled);
         }
         Event::MemoryHard {
             bytes,
             growth,
             limit,
+            stalled,
+            bytes_a_call,
             calls,
+            tools,
             ..
         } => {
             add("bytes", bytes);
             add("growth", growth);
             add("limit", limit);
+            add("stalled", stalled);
+            if let Some(bytes) = bytes_a_call {
+                add("bytes_a_call", bytes);
+            }
             add("in_flight", &calls.len());
+            add("tools", &cut(tools));
             name_calls(calls, add);
+        }
+        Event::WorkerOom {
+            bytes,
+            limit,
+            calls,
+            tools,
+            ..
+        } => {
+            if let Some(bytes) = bytes {
+                add("bytes", bytes);
+            }
+            add("limit", limit);
+            add("in_flight", &calls.len());
+            add("tools", &cut(tools));
+            name_calls(calls, add);
+        }
+        Event::LeakFound {
+            bytes_a_call,
+            tool,
+            calls,
+            bytes,
+            ..
+        } => {
+            add("bytes_a_call", bytes_a_call);
+            if let Some(tool) = tool {
+                add("tool", &cut(tool));
+            }
+            add("count", calls);
+            add("bytes", bytes);
+        }
+        Event::OwnMemory { level, what } => {
+            add("level", level);
+            add("what", what);
         }
         Event::RungReached {
             rung,

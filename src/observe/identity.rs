@@ -9,7 +9,8 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::ServerDown { .. } => Level::Error,
+            Self::ServerDown { .. } | Self::WorkerOom { .. } => Level::Error,
+            Self::OwnMemory { level: 0, .. } => Level::Info,
             Self::BreakerChanged { to: "open", .. }
             | Self::BreakerSet { .. }
             | Self::WorkerStuck { .. }
@@ -17,13 +18,19 @@ impl Event {
             | Self::ShedStarted { .. }
             | Self::MemorySoft { .. }
             | Self::MemoryHard { .. }
+            | Self::LeakFound { .. }
+            | Self::OwnMemory { .. }
             | Self::RungReached { .. }
             | Self::ServerDrained { .. } => Level::Warn,
             Self::BreakerChanged { .. }
             | Self::QuarantineCleared { .. }
             | Self::ShedEnded { .. } => Level::Info,
             Self::CallsRetried { .. } => Level::Debug,
-            Self::LogDropped { .. } => Level::Warn,
+            Self::LogDropped { .. } | Self::PartSilent { .. } | Self::PartStarved { .. } => {
+                Level::Warn
+            }
+            Self::WatchdogTriggered { .. } => Level::Error,
+            Self::PartMoves { .. } => Level::Info,
             Self::WorkerExited {
                 expected: false, ..
             }
@@ -63,9 +70,14 @@ impl Event {
     #[must_use]
     pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
         match self {
-            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } | Self::LogDropped { .. } => {
-                (None, None, None)
-            }
+            Self::DaemonStarted { .. }
+            | Self::DaemonStopping { .. }
+            | Self::PartSilent { .. }
+            | Self::WatchdogTriggered { .. }
+            | Self::PartStarved { .. }
+            | Self::PartMoves { .. }
+            | Self::LogDropped { .. }
+            | Self::OwnMemory { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,
@@ -91,6 +103,18 @@ impl Event {
                 ..
             }
             | Self::MemoryHard {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::WorkerOom {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::LeakFound {
                 server,
                 worker,
                 pid,

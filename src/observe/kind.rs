@@ -59,8 +59,16 @@ kinds! {
     "shed_ended", "22c110cb5c2247e99faa5eb1c62c6ccc": Event::ShedEnded { .. },
     "memory_soft", "3d678d822c9c4b11b844253c944037af": Event::MemorySoft { .. },
     "memory_hard", "ec75c8a452a44740bd0ce99f42c10d93": Event::MemoryHard { .. },
+    "worker_oom", "7de8cecf92dd470fbb58eff7891eaaa9": Event::WorkerOom { .. },
+    "leak_found", "ab3a554527aa40b9bb2bd0f0c4fe9b7a": Event::LeakFound { .. },
+    "own_memory_well", "83b30f2875fc4f6abce278e125afd007": Event::OwnMemory { level: 0, .. },
+    "own_memory_short", "29b79139cd064be58182a591001c4b6e": Event::OwnMemory { .. },
     "rung_reached", "ac2efd69dd9647a4ad22f99812334908": Event::RungReached { .. },
     "server_drained", "9ed4803cf0ab47e28c8a94b294541820": Event::ServerDrained { .. },
+    "watchdog_soft", "a8f2f9dd795540c1b0db11e96d9d74a1": Event::PartSilent { .. },
+    "watchdog_triggered", "e475bdba84eb40b0a70bcc269a7ee63a": Event::WatchdogTriggered { .. },
+    "watchdog_starved", "adf7cb1478b647679ce27808e53f7640": Event::PartStarved { .. },
+    "watchdog_recovered", "673190f38e604d7496d801e961b22732": Event::PartMoves { .. },
     "log_dropped", "a77c2b992fbb4aac8b4f5aca428ead63": Event::LogDropped { .. },
 }
 

@@ -204,7 +204,18 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::MemorySoft {
             server,
             bytes,
+            stalled: true,
+            ..
+        } => format!(
+            "the workers of {server} lose time waiting for memory, with {}: no growth, the fattest \
+             idle one is recycled",
+            mebibytes(*bytes)
+        ),
+        Event::MemorySoft {
+            server,
+            bytes,
             limit,
+            stalled: false,
         } => format!(
             "the workers of {server} use {}, above the soft limit of {}: no growth, the fattest \
              idle one is recycled",
@@ -218,15 +229,66 @@ pub(super) fn sentence(event: &Event) -> String {
             bytes,
             growth,
             limit,
+            stalled,
+            bytes_a_call,
             calls,
-        } => format!(
-            "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new, {} in \
-             flight: the server is near its hard limit of {}",
-            mebibytes(*bytes),
-            mebibytes(*growth),
-            plural(calls.len() as u64, "call"),
-            mebibytes(*limit)
-        ),
+            tools,
+        } => {
+            let leak = bytes_a_call.map_or_else(String::new, |bytes| {
+                format!(", {} with each call", megabytes(bytes))
+            });
+            let why = match stalled {
+                true => "the workers get nothing done for want of memory".to_owned(),
+                false => format!("the server is near its hard limit of {}", mebibytes(*limit)),
+            };
+            format!(
+                "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new{leak}, {}: {why}",
+                mebibytes(*bytes),
+                mebibytes(*growth),
+                in_flight_of(calls.len(), tools)
+            )
+        }
+        Event::WorkerOom {
+            server,
+            worker,
+            pid,
+            bytes,
+            limit,
+            calls,
+            tools,
+        } => {
+            let bytes = bytes.map_or_else(String::new, |b| format!(" with {}", mebibytes(b)));
+            format!(
+                "worker {worker} of {server} (pid {pid}) was killed by the kernel for want of memory\
+                 {bytes}, its limit being {}, {}",
+                mebibytes(*limit),
+                in_flight_of(calls.len(), tools)
+            )
+        }
+        Event::LeakFound {
+            server,
+            worker,
+            pid,
+            bytes_a_call,
+            tool,
+            calls,
+            bytes,
+        } => {
+            let tool = tool.as_deref();
+            let of = tool.map_or_else(String::new, |tool| format!(" of {}", cut(tool)));
+            format!(
+                "worker {worker} of {server} (pid {pid}) leaks: {} a call{of}, seen over {calls} \
+                 calls; it has {}",
+                megabytes(*bytes_a_call),
+                mebibytes(*bytes)
+            )
+        }
+        Event::OwnMemory { level: 0, .. } => {
+            "memory for the daemon is not short any more".to_owned()
+        }
+        Event::OwnMemory { level, what } => {
+            format!("the daemon was told that memory is short (level {level}): {what}")
+        }
         Event::RungReached {
             server,
             rung,
@@ -245,6 +307,28 @@ pub(super) fn sentence(event: &Event) -> String {
                 format!("server {server} takes calls again")
             }
         }
+        Event::PartSilent {
+            part,
+            after,
+            interval,
+            state,
+        } => format!(
+            "the {part} of mainstayd has not moved for {}; restarting it is due after {}; {state}",
+            seconds(*after),
+            seconds(*interval)
+        ),
+        Event::WatchdogTriggered {
+            part, after, state, ..
+        } => format!(
+            "the {part} of mainstayd has not moved for {}: asking the service manager to restart \
+             it; {state}",
+            seconds(*after)
+        ),
+        Event::PartStarved { part, after } => format!(
+            "the {part} of mainstayd has not moved for {}, but the machine gives it no time to",
+            seconds(*after)
+        ),
+        Event::PartMoves { part } => format!("the {part} of mainstayd moves again"),
         Event::LogDropped { count } => format!(
             "{} of the log dropped: its reader did not read",
             plural(*count, "record")
@@ -276,6 +360,20 @@ fn seat(pid: u32) -> String {
         0 => "an upstream session".to_owned(),
         pid => format!("pid {pid}"),
     }
+}
+
+/// `2 calls in flight (render, echo)`.
+fn in_flight_of(in_flight: usize, tools: &str) -> String {
+    let of = match tools {
+        "" => String::new(),
+        tools => format!(" ({})", cut(tools)),
+    };
+    format!("{} in flight{of}", plural(in_flight as u64, "call"))
+}
+
+/// With a digit for what is less than whole, such as a leak.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 
 fn mebibytes(bytes: u64) -> String {

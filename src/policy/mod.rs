@@ -24,5 +24,6 @@ pub mod restart;
 pub mod retry;
 mod slab;
 pub mod stop_rule;
+pub mod strain;
 mod sync;
 pub mod window;

@@ -53,20 +53,25 @@ pub struct WatchError {
 }
 
 impl Watch {
-    /// What the environment names; without a word there, the pressure file `fallback` with the
-    /// usual threshold. To be called inside a runtime.
+    /// What the environment names. `files` are the pressure files of the unit and of the daemon alone,
+    /// where it has a control group for itself: the unit's tells of the workers too, who have guards
+    /// of their own, so the daemon's stands for it; with the usual threshold, if the environment says
+    /// nothing. To be called inside a runtime.
     ///
     /// # Errors
     /// It cannot be opened, or is of no known kind.
-    pub async fn from_environment(fallback: Option<&Path>) -> Result<Self, WatchError> {
+    pub async fn from_environment(files: Option<(PathBuf, PathBuf)>) -> Result<Self, WatchError> {
         let (watch, write) = (std::env::var_os(WATCH), std::env::var_os(WRITE));
-        match (watch.filter(|path| !path.is_empty()), fallback) {
-            (Some(path), _) => Self::open(Path::new(&path), write).await,
-            (None, Some(path)) => {
-                let armed = Trigger::arm(path, &DEFAULT);
-                armed.map(Self::File).map_err(|e| failed(path, e))
+        let watch = watch.filter(|path| !path.is_empty()).map(PathBuf::from);
+        match (watch, files) {
+            (Some(path), Some((unit, own))) if path == unit => Self::open(&own, write).await,
+            (Some(path), _) => Self::open(&path, write).await,
+            // Without figures in the kernel there is nothing to hear.
+            (None, Some((_, own))) if own.exists() => {
+                let armed = Trigger::arm(&own, &DEFAULT);
+                armed.map(Self::File).map_err(|e| failed(&own, e))
             }
-            (None, None) => Ok(Self::Off),
+            (None, _) => Ok(Self::Off),
         }
     }
 

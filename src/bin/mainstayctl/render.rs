@@ -119,6 +119,7 @@ pub(crate) fn workers(servers: &[ServerStatus], colour: bool) -> String {
         ("calls", Side::Right),
         ("in flight", Side::Right),
         ("memory", Side::Right),
+        ("leak/call", Side::Right),
     ];
     let row = |server: &ServerStatus, worker: &WorkerStatus| -> Vec<Cell> {
         let bound = if worker.bound { " (session)" } else { "" };
@@ -137,6 +138,10 @@ pub(crate) fn workers(servers: &[ServerStatus], colour: bool) -> String {
             worker.in_flight.to_string().into(),
             worker
                 .memory_bytes
+                .map_or_else(|| "-".to_owned(), size)
+                .into(),
+            worker
+                .leak_bytes_a_call
                 .map_or_else(|| "-".to_owned(), size)
                 .into(),
         ]
@@ -263,9 +268,9 @@ github is down: no worker is ready; the last one exited with status 1 before it 
   stderr | ModuleNotFoundError: No module named 'github_mcp'\\u{1b}[0m
   breaker open: 5 failures in a row; next probe in 1.2s
 
-SERVER  WORKER   PID  STATE            ERA        AGE  CALLS  IN FLIGHT    MEMORY
-music        3  4711  busy             legacy  2h 12m   6000          2  68.5 MiB
-music       14  4805  ready (session)  modern     59s      0          0         -
+SERVER  WORKER   PID  STATE            ERA        AGE  CALLS  IN FLIGHT    MEMORY  LEAK/CALL
+music        3  4711  busy             legacy  2h 12m   6000          2  68.5 MiB    1.7 MiB
+music       14  4805  ready (session)  modern     59s      0          0         -          -
 ";
         let text = status(&example(), false);
         assert_eq!(text, golden, "\n{text}");

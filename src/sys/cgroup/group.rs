@@ -77,6 +77,12 @@ impl Group {
         self.node.memory_current()
     }
 
+    /// The same without the page cache, which the kernel takes back by itself before it kills.
+    #[must_use]
+    pub fn memory_used(&self) -> Option<u64> {
+        self.node.memory_used()
+    }
+
     /// The most bytes it ever used; `None` also before Linux 5.19.
     #[must_use]
     pub fn memory_peak(&self) -> Option<u64> {

@@ -19,8 +19,9 @@ const EVENTS: &str = "cgroup.events";
 const KILL: &str = "cgroup.kill";
 const MEMORY_CURRENT: &str = "memory.current";
 const MEMORY_PEAK: &str = "memory.peak";
+const MEMORY_STAT: &str = "memory.stat";
 const MEMORY_EVENTS: &str = "memory.events";
-const MEMORY_PRESSURE: &str = "memory.pressure";
+pub(super) const MEMORY_PRESSURE: &str = "memory.pressure";
 const PIDS_CURRENT: &str = "pids.current";
 
 /// Tries for an answer of "not now"; a millisecond lies between them.
@@ -232,6 +233,18 @@ impl Node {
 
     pub(super) fn memory_current(&self) -> Option<u64> {
         self.number(MEMORY_CURRENT)
+    }
+
+    /// What cannot be had back by dropping pages of files.
+    pub(super) fn memory_used(&self) -> Option<u64> {
+        let stat = self.read(MEMORY_STAT).ok()??;
+        let files = ["inactive_file ", "active_file "].map(|name| {
+            let found = stat.lines().find_map(|line| line.strip_prefix(name));
+            found.and_then(|n| n.trim().parse().ok()).unwrap_or(0_u64)
+        });
+        // The two are not read at the same moment.
+        let files = files.iter().sum();
+        Some(self.memory_current()?.saturating_sub(files))
     }
 
     pub(super) fn memory_peak(&self) -> Option<u64> {

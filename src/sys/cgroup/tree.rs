@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::controllers::Controllers;
 use super::delegation;
 use super::group::ServerGroup;
-use super::node::{Node, not_made, writable};
+use super::node::{MEMORY_PRESSURE, Node, not_made, writable};
 use super::place::{CGROUP, MOUNTS, Place, SUPERVISOR, place};
 use super::standing::{Standing, Why};
 
@@ -88,6 +88,15 @@ impl Tree {
     #[must_use]
     pub fn top(&self) -> &Path {
         self.top.path()
+    }
+
+    /// The files that tell how much processes wait for memory: of the unit, and of the daemon alone.
+    #[must_use]
+    pub fn pressure_files(&self) -> (PathBuf, PathBuf) {
+        let supervisor = self.top.child(SUPERVISOR);
+        [&self.top, &supervisor]
+            .map(|node| node.path().join(MEMORY_PRESSURE))
+            .into()
     }
 
     fn workers(&self) -> Node {
