@@ -197,6 +197,23 @@ fn samples() -> Vec<Event> {
             on: true,
             in_flight: 0,
         },
+        Event::PartSilent {
+            part: "timers",
+            after: Duration::from_secs(5),
+            interval: Duration::from_secs(10),
+            state: text("no other part is"),
+        },
+        Event::WatchdogTriggered {
+            part: "timers",
+            after: Duration::from_secs(9),
+            interval: Duration::from_secs(10),
+            state: text("no other part is"),
+        },
+        Event::PartStarved {
+            part: "timers",
+            after: Duration::from_secs(3),
+        },
+        Event::PartMoves { part: "timers" },
         Event::LogDropped { count: 1 },
     ]
 }
