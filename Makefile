@@ -20,6 +20,10 @@ build:
 deb:
 	packaging/deb
 
+# What there is to check about a package.
+deb-check: deb
+	packaging/check target/deb/mainstay_*.deb
+
 # The same as Debian would build it: clean chroots of Debian 12 and 13, no network. Needs root.
 deb-chroot:
 	packaging/deb-chroot

@@ -88,6 +88,7 @@ const LINUX: &[&str] = &[
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
+    "seccompiler",
 ];
 const LINUX_FILES: &[&str] = &["sys/", "worker/launch.rs"];
 const STATUS_FILE: &str = "front/answer.rs";

@@ -1,5 +1,6 @@
 //! Linux: processes, limits, signals and the service manager. It knows kernel interfaces, not
 //! servers, calls or protocols.
+pub mod calls;
 pub mod cgroup;
 pub mod confine;
 pub mod fence;

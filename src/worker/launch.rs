@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode};
 use crate::exit;
 use crate::sys::cgroup;
 use crate::sys::confine::{self, Limit};
-use crate::sys::fence;
+use crate::sys::{calls, fence};
 use crate::worker::sandbox::{self, Fenced};
 
 /// Workers die before the daemon when memory runs out; above the unit's own negative score by far.
@@ -115,7 +115,7 @@ fn narrow(args: &LaunchArgs) -> Result<(), (String, io::Error)> {
     step("put up its fence", put_up_fence(args, cwd))
 }
 
-/// A kernel without landlock is no failure: the daemon has said so at its start.
+/// A kernel without landlock, or without filters, is no failure: the daemon has said so at its start.
 fn put_up_fence(args: &LaunchArgs, cwd: &Path) -> io::Result<()> {
     if !args.fence {
         return Ok(());
@@ -128,7 +128,8 @@ fn put_up_fence(args: &LaunchArgs, cwd: &Path) -> io::Result<()> {
         read: &args.read,
         write: &args.write,
     });
-    fence::restrict(&openings).map(|_| ())
+    fence::restrict(&openings)?;
+    calls::limit_only_oneself().map(|_| ())
 }
 
 /// What to tell and the exit status: 127 when there is no such command, 126 when there is one that
