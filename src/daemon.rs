@@ -32,6 +32,7 @@ use crate::front::auth::{Auth, TokensError};
 use crate::front::context::Context;
 use crate::front::listener;
 use crate::front::origin::Gate;
+use crate::heartbeat;
 use crate::observe::event::{Event, emit};
 use crate::observe::logger;
 use crate::sys;
@@ -234,6 +235,7 @@ pub async fn run(
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
+    let heart = heartbeat::start(Arc::clone(&catalog), addresses.first().copied());
     let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -262,6 +264,7 @@ pub async fn run(
     };
 
     overview.draining.store(true, Ordering::Relaxed);
+    heart.stopping();
     let in_flight = overview
         .snapshot()
         .servers

@@ -26,7 +26,11 @@ impl Event {
             | Self::QuarantineCleared { .. }
             | Self::ShedEnded { .. } => Level::Info,
             Self::CallsRetried { .. } => Level::Debug,
-            Self::LogDropped { .. } => Level::Warn,
+            Self::LogDropped { .. } | Self::PartSilent { .. } | Self::PartStarved { .. } => {
+                Level::Warn
+            }
+            Self::WatchdogTriggered { .. } => Level::Error,
+            Self::PartMoves { .. } => Level::Info,
             Self::WorkerExited {
                 expected: false, ..
             }
@@ -68,6 +72,10 @@ impl Event {
         match self {
             Self::DaemonStarted { .. }
             | Self::DaemonStopping { .. }
+            | Self::PartSilent { .. }
+            | Self::WatchdogTriggered { .. }
+            | Self::PartStarved { .. }
+            | Self::PartMoves { .. }
             | Self::LogDropped { .. }
             | Self::OwnMemory { .. } => (None, None, None),
             Self::WorkerStarted {

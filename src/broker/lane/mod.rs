@@ -19,6 +19,7 @@ use crate::policy::concurrency::{Concurrency, Settings};
 use crate::policy::fair_queue::{Cause, Entry, Pushed, Ticket};
 use crate::policy::refusal::Refusal;
 
+mod attend;
 mod places;
 
 /// Nobody waits for longer than this, whatever he says.
