@@ -3,9 +3,10 @@
 #
 #   . "${0%/*}/lib.sh"
 #
-# A case is a bash script NN-name beside this file. In its head it says `# needs: nothing` or
-# `# needs: memory-controller`, and `# limit: SECONDS` if 120 are too few. It begins with `fresh` and ends with
-# status 0 if everything was as expected. What it prints is shown when it fails; a line `note: ...` always.
+# A case is a bash script NN-name beside this file. In its head it says `# needs: nothing`,
+# `# needs: memory-controller` or `# needs: own-kernel`, and `# limit: SECONDS` if 120 are too few. It begins with
+# `fresh` and ends with status 0 if everything was as expected. What it prints is shown when it fails; a line
+# `note: ...` always.
 #
 # From outside come DEB (the package), BED (container, vm or autopkgtest), SLOWER (a factor on all limits: an
 # emulated processor is ten times slower) and CASES_OUT.
