@@ -12,27 +12,29 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
+use crate::broker::current::Current;
 use crate::broker::limits::Limits;
-use crate::broker::open::StreamBounds;
+use crate::broker::reload::Reload;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
 use crate::broker::snapshot::{Health, Snapshot, View};
 use crate::broker::supervise;
-use crate::config::Config;
+use crate::config::{Config, Recipe};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
-use crate::front::context::Context;
+use crate::front::context::{Context, Terms};
 use crate::front::listener;
-use crate::front::origin::Gate;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::observe::status;
+use crate::record::Record;
+use crate::reload::{self, Reloader};
 use crate::sys;
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
@@ -113,11 +115,16 @@ struct Overview {
     listen: OnceLock<SocketAddr>,
     connections: Arc<AtomicU64>,
     draining: Arc<AtomicBool>,
+    record: Arc<Record>,
 }
 
 impl View for Overview {
     fn snapshot(&self) -> Snapshot {
-        let servers: Vec<_> = self.catalog.all().iter().map(|s| s.status()).collect();
+        let list = self.catalog.list();
+        let mut servers: Vec<_> = list.shown.iter().map(|s| s.status()).collect();
+        for server in &mut servers {
+            server.default = list.default.as_deref() == Some(server.name.as_str());
+        }
         let default = servers.iter().find(|s| s.default).map(|s| s.health);
         let worst = servers.iter().map(|s| s.health).max();
         let health = match (default, worst) {
@@ -145,19 +152,20 @@ impl View for Overview {
             connections: self.connections.load(Ordering::Relaxed),
             memory_bytes: sys::process::own_resident_bytes(),
             servers,
+            configuration: self.record.status(&self.catalog),
         }
     }
 }
 
-/// Runs the daemon until a signal ends it.
+/// Runs the daemon until a signal ends it. `recipe` is where `config` came from, for reloads.
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing is left running.
-pub async fn run(config: Config) -> Result<(), DaemonError> {
-    let notifier = Notifier::from_environment();
+pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
+    let notifier = Arc::new(Notifier::from_environment());
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let auth = Auth::read(&config, credentials.as_deref(), &limits)?;
+    let auth = Auth::read(&config, credentials.as_deref())?.introduced(&limits);
     let mut signals = Signals::install().map_err(DaemonError::Signals)?;
     let _lock = state_dir(&config.state_dir)?;
     let scratch_root = config.state_dir.join("scratch");
@@ -169,26 +177,24 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let listener = bind(config.listen.http)?;
     let address = listener.local_addr().unwrap_or(config.listen.http);
 
-    let servers = servers(&config, scratch_root, &limits);
-    let catalog = Arc::new(Catalog::new(servers));
+    let shared = shared(&config, scratch_root, &limits);
+    let servers = config.servers.iter();
+    let servers = servers.map(|s| Server::new(s.clone(), Arc::clone(&shared)));
+    let catalog = Arc::new(Catalog::new(servers.collect()));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
         started: Instant::now(),
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
+        record: Arc::new(Record::new(Instant::now())),
     });
+    let terms = Arc::new(Current::new(Terms::new(&config, address, auth)));
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
-        gate: Gate::new(&config.listen, address),
-        auth,
-        limits,
-        listen: config.listen.clone(),
-        streams: StreamBounds {
-            buffer: config.sessions.stream_buffer_bytes,
-            retention: config.sessions.stream_retention,
-        },
+        terms: Arc::clone(&terms),
+        limits: Arc::clone(&limits),
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
@@ -197,12 +203,31 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
     for server in catalog.all() {
-        keepers.spawn(supervise::run(Arc::clone(server)));
+        keepers.spawn(keep(server));
     }
     let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
-    let operator =
-        admin::operator::Operator::new(Arc::clone(&view), Arc::clone(&catalog) as Arc<dyn Control>);
+    let (arrivals, mut arrived) = mpsc::unbounded_channel();
+    let (reloads, asked) = reload::channel();
+    let reloader = Reloader {
+        recipe,
+        config,
+        catalog: Arc::clone(&catalog),
+        shared: Arc::clone(&shared),
+        terms,
+        limits,
+        address,
+        credentials,
+        draining: Arc::clone(&overview.draining),
+        record: Arc::clone(&overview.record),
+        notifier: Arc::clone(&notifier),
+        arrivals,
+    };
+    let operator = admin::operator::Operator::new(
+        Arc::clone(&view),
+        Arc::clone(&catalog) as Arc<dyn Control>,
+        Arc::new(reloads.clone()),
+    );
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
@@ -212,25 +237,29 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
         listen: address.to_string(),
     });
     notifier.ready();
+    let mut reloader = tokio::spawn(reloader.run(asked));
 
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     let ended = loop {
         tokio::select! {
             request = signals.next() => match request {
                 Request::Stop => break Ok(()),
-                Request::Reload => log::warn!(
-                    "SIGHUP: this version reads its configuration only at its start; restart to apply changes"
-                ),
+                // What comes of it is in the log.
+                Request::Reload => drop(reloads.reload(false, "SIGHUP")),
             },
             _ = housekeeping.tick() => {
-                if let Some(server) = catalog.all().first() {
-                    server.shared().sessions.sweep();
-                }
+                shared.sessions.sweep();
                 notifier.status(&status::line(&overview.snapshot()));
             }
             _ = &mut front => break Err(DaemonError::Critical("the HTTP listener")),
             _ = &mut admin => break Err(DaemonError::Critical("the admin socket")),
-            Some(_) = keepers.join_next() => break Err(DaemonError::Critical("a server's supervisor")),
+            _ = &mut reloader => break Err(DaemonError::Critical("the reload of the configuration")),
+            Some(server) = arrived.recv() => drop(keepers.spawn(keep(server))),
+            Some(ended) = keepers.join_next() => match ended {
+                // A reload has taken it out.
+                Ok(server) if server.is_stopping() => catalog.change(|list| list.remove(&server)),
+                _ => break Err(DaemonError::Critical("a server's supervisor")),
+            },
         }
     };
 
@@ -252,8 +281,16 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
     if !admin.is_finished() {
         let _ = admin.await;
     }
+    reloader.abort();
+    let _ = reloader.await;
     log::info!("stopped");
     ended
+}
+
+/// Keeps a server until it has ended.
+async fn keep(server: Arc<Server>) -> Arc<Server> {
+    supervise::run(Arc::clone(&server)).await;
+    server
 }
 
 /// Calls in flight get their answers, then the workers go.
@@ -261,17 +298,17 @@ async fn stop_all(
     catalog: &Catalog,
     stop: &watch::Sender<bool>,
     front: tokio::task::JoinHandle<()>,
-    mut keepers: JoinSet<()>,
+    mut keepers: JoinSet<Arc<Server>>,
 ) {
     // Streams that only wait for news would hold up the drain.
-    for server in catalog.all() {
+    for server in catalog.every() {
         server.end_idle_streams();
     }
     stop.send_replace(true);
     if !front.is_finished() {
         let _ = front.await;
     }
-    for server in catalog.all() {
+    for server in catalog.every() {
         server.stop();
     }
     while keepers.join_next().await.is_some() {}
@@ -284,12 +321,12 @@ fn limits(config: &Config) -> Limits {
     Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
 }
 
-fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<Arc<Server>> {
+fn shared(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Arc<Shared> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
     let _ = getrandom::fill(&mut life);
-    let shared = Arc::new(Shared {
+    Arc::new(Shared {
         life: u16::from_le_bytes(life),
         launcher: own_launcher(),
         scratch_root,
@@ -297,12 +334,7 @@ fn servers(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Vec<
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),
         limits: Arc::clone(limits),
         next_worker: AtomicU64::new(0),
-    });
-    config
-        .servers
-        .iter()
-        .map(|server| Server::new(server.clone(), Arc::clone(&shared)))
-        .collect()
+    })
 }
 
 /// Makes the state directory and takes its lock, which the kernel gives back with the process.

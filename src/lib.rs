@@ -20,6 +20,8 @@ pub mod front;
 pub mod mcp;
 pub mod observe;
 pub mod policy;
+pub mod record;
+pub mod reload;
 pub mod score;
 pub mod sys;
 pub mod worker;

@@ -80,6 +80,13 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
     },
+    /// Reads the configuration again and puts it into force; answered with
+    /// [`Reloaded`](crate::broker::reload::Reloaded).
+    Reload {
+        /// Only tell what would change.
+        #[serde(default)]
+        check: bool,
+    },
 }
 
 /// The answer to [`Command::Breaker`].
@@ -113,13 +120,14 @@ pub struct Cleared {
 impl Command {
     /// The word of every command on the wire, so that a command that is not known is told from one
     /// with wrong arguments.
-    pub const NAMES: [&str; 6] = [
+    pub const NAMES: [&str; 7] = [
         "status",
         "limits",
         "breaker",
         "recycle",
         "drain",
         "clear_quarantine",
+        "reload",
     ];
 
     /// What is wrong with the arguments although they can be read, and what to do.
@@ -173,6 +181,8 @@ pub mod code {
     pub const ARGUMENTS: &str = "bad_arguments";
     /// It cannot be done: there is no such server, tool, worker or call, or not in this state.
     pub const IMPOSSIBLE: &str = "impossible";
+    /// The new configuration is refused; the message has one error a line.
+    pub const REJECTED: &str = "configuration_rejected";
     /// The peer is neither the daemon's user nor root; the connection is closed.
     pub const DENIED: &str = "permission_denied";
     /// Too many admin connections are open; the connection is closed.
@@ -354,7 +364,7 @@ mod tests {
         }
     }
 
-    fn commands() -> [Command; 6] {
+    fn commands() -> [Command; 7] {
         let server = "music".to_owned();
         [
             Command::Status,
@@ -375,6 +385,7 @@ mod tests {
                 server,
                 digest: None,
             },
+            Command::Reload { check: true },
         ]
     }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use mainstay::config::{self, Config, Environment, Overrides};
+use mainstay::config::{self, Config, Environment, Overrides, Recipe};
 use mainstay::observe::logger;
 use mainstay::worker::launch::{self, LaunchArgs};
 use mainstay::{daemon, exit, score};
@@ -68,8 +68,8 @@ fn main() -> ExitCode {
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
         Some(Command::Score) => score(),
-        Some(Command::Check { options, print }) => match load(&options) {
-            Ok(config) => {
+        Some(Command::Check { options, print }) => match load(options) {
+            Ok((config, _)) => {
                 let text = if print {
                     config::effective_toml(&config)
                 } else {
@@ -81,26 +81,33 @@ fn main() -> ExitCode {
             }
             Err(code) => code,
         },
-        None => match load(&args.options) {
-            Ok(config) => serve(config),
+        None => match load(args.options) {
+            Ok((config, recipe)) => serve(config, recipe),
             Err(code) => code,
         },
     }
 }
 
-fn load(options: &Options) -> Result<Config, ExitCode> {
-    let overrides = Overrides {
-        listen: options.listen,
-        state_dir: options.state_dir.clone(),
+/// The configuration, and how to read it again.
+fn load(options: Options) -> Result<(Config, Recipe), ExitCode> {
+    let recipe = Recipe {
+        path: options.config,
+        overrides: Overrides {
+            listen: options.listen,
+            state_dir: options.state_dir,
+        },
+        environment: Environment::from_process(),
     };
-    let environment = Environment::from_process();
-    config::load(options.config.as_deref(), &overrides, &environment).map_err(|errors| {
-        eprintln!("{errors}");
-        ExitCode::from(exit::CONFIG)
-    })
+    match recipe.read() {
+        Ok(config) => Ok((config, recipe)),
+        Err(errors) => {
+            eprintln!("{errors}");
+            Err(ExitCode::from(exit::CONFIG))
+        }
+    }
 }
 
-fn serve(config: Config) -> ExitCode {
+fn serve(config: Config, recipe: Recipe) -> ExitCode {
     let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
     let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
     let style = logger::style(variable("JOURNAL_STREAM").as_deref());
@@ -119,7 +126,7 @@ fn serve(config: Config) -> ExitCode {
             return ExitCode::from(exit::OS);
         }
     };
-    match runtime.block_on(daemon::run(config)) {
+    match runtime.block_on(daemon::run(config, recipe)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mainstayd: {error}");

@@ -30,7 +30,6 @@ const SURPLUS: Duration = Duration::from_secs(60);
 pub async fn run(server: Arc<Server>) {
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
-    let health_check = server.config().pool.health_check_interval;
     let mut memory = Guard::default();
     let mut weighed = Instant::now();
     let mut refusals = Refusals::default();
@@ -41,6 +40,7 @@ pub async fn run(server: Arc<Server>) {
         server.expire(Instant::now());
         server.patrol();
         let wait = server.balance();
+        let health_check = server.config().pool.health_check_interval;
         let net = Instant::now() + wait.min(health_check);
         let due = server.deadlines().next().map_or(net, |at| at.min(net));
         let due = match server.has_processes() {
@@ -102,6 +102,15 @@ impl Server {
         }
     }
 
+    /// Ends the subscriptions of modern clients whose owner is like this.
+    pub fn end_listens(&self, like: impl Fn(Option<&str>) -> bool) {
+        for listen in self.listens() {
+            if like(listen.owner()) {
+                listen.finish();
+            }
+        }
+    }
+
     /// Takes no calls any more and stops the workers; `run` returns when all are gone.
     pub fn stop(&self) {
         self.standing().send_modify(|s| s.stopping = true);
@@ -136,9 +145,9 @@ impl Server {
     /// How long the actor sleeps if nothing happens: `recovery.check_interval`, the net under the
     /// events.
     fn net(&self) -> Duration {
-        let pool = &self.config().pool;
-        let net = self.config().recovery.check_interval;
-        if pool.max_age.is_some() || pool.max_calls.is_some() {
+        let config = self.config();
+        let (pool, net) = (&config.pool, config.recovery.check_interval);
+        if pool.max_age.is_some() || pool.max_calls.is_some() || self.outdated() > 0 {
             net.min(RECYCLE_LOOK)
         } else {
             net

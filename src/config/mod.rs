@@ -7,8 +7,10 @@
 //!
 //! The way of a value: [`load()`] finds the files, `table` and `item` read key by key with the place
 //! of everything, `value` knows sizes and time spans, `server`, `section`, `guard`, `tool`
-//! and `principals` know the keys, `document` what must hold between tables; [`effective_toml`] writes the result down again.
+//! and `principals` know the keys, `document` what must hold between tables; [`effective_toml`] writes the result down again, and
+//! [`diff()`] compares two results for a reload.
 
+mod diff;
 mod document;
 mod effective;
 mod environment;
@@ -19,6 +21,7 @@ mod item;
 mod load;
 mod model;
 mod principals;
+mod recipe;
 mod section;
 mod server;
 mod source;
@@ -28,6 +31,7 @@ mod tool;
 mod upstream;
 mod value;
 
+pub use diff::{Changed, Changes, Effect, diff, effect, in_force};
 pub use document::known_keys;
 pub use effective::effective_toml;
 pub use environment::{Environment, Overrides};
@@ -38,5 +42,6 @@ pub use model::{
     Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
 };
 pub use principals::{check_name, parse_hash};
+pub use recipe::Recipe;
 pub use upstream::{Bearer, Upstream, is_loopback};
 pub use value::{format_span, parse_span};

@@ -32,7 +32,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(context.listen.max_connections));
+    let places = Arc::new(Semaphore::new(context.terms().listen.max_connections));
     let mut connections = JoinSet::new();
     loop {
         // A place first: beyond the limit connections wait in the kernel's backlog.
@@ -103,6 +103,7 @@ async fn connection(
     // A socket that is gone already fails at the first read too.
     let _ = socket.set_nodelay(true);
     let pace = Pace::new();
+    let header_timeout = context.terms().listen.header_timeout;
     let service = service_fn(|request| {
         pace.request();
         let pace = Arc::clone(&pace);
@@ -120,7 +121,7 @@ async fn connection(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        why = pace.overdue(context.listen.header_timeout) => {
+        why = pace.overdue(header_timeout) => {
             log::debug!("a connection is closed: {why}");
             return;
         }

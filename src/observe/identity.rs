@@ -10,6 +10,8 @@ impl Event {
         match self {
             Self::DaemonStarted { .. } => "daemon_started",
             Self::DaemonStopping { .. } => "daemon_stopping",
+            Self::ConfigReloaded { .. } => "config_reloaded",
+            Self::ConfigRejected { .. } => "config_rejected",
             Self::WorkerStarted { .. } => "worker_started",
             Self::WorkerReady { .. } => "worker_ready",
             Self::WorkerExited { .. } => "worker_exited",
@@ -44,7 +46,8 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::ServerDown { .. } => Level::Error,
+            Self::ServerDown { .. } | Self::ConfigRejected { .. } => Level::Error,
+            Self::ConfigReloaded { restart, .. } if !restart.is_empty() => Level::Warn,
             Self::BreakerChanged { to: "open", .. }
             | Self::BreakerSet { .. }
             | Self::WorkerStuck { .. }
@@ -67,6 +70,7 @@ impl Event {
             | Self::CallsRefused { .. } => Level::Warn,
             Self::DaemonStarted { .. }
             | Self::DaemonStopping { .. }
+            | Self::ConfigReloaded { .. }
             | Self::WorkerReady { .. }
             | Self::WorkerRecycled { .. }
             | Self::ServerUp { .. }
@@ -79,7 +83,10 @@ impl Event {
     #[must_use]
     pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
         match self {
-            Self::DaemonStarted { .. } | Self::DaemonStopping { .. } => (None, None, None),
+            Self::DaemonStarted { .. }
+            | Self::DaemonStopping { .. }
+            | Self::ConfigReloaded { .. }
+            | Self::ConfigRejected { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,

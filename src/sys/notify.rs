@@ -5,6 +5,7 @@
 //! `cargo run`) nothing happens at all.
 
 use std::sync::mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -20,6 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 enum Message {
     Ready,
+    Reloading,
     Stopping,
     Status(String),
 }
@@ -33,8 +35,8 @@ pub struct Notifier {
 #[derive(Debug)]
 struct Thread {
     messages: SyncSender<Message>,
-    /// Hangs up when the thread has ended.
-    ended: Receiver<()>,
+    /// Hangs up when the thread has ended. In a lock only so that notifiers can be shared.
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Notifier {
@@ -51,6 +53,12 @@ impl Notifier {
     /// The daemon serves (or says degraded): `READY=1`.
     pub fn ready(&self) {
         self.post(Message::Ready);
+    }
+
+    /// The daemon reads its configuration again: `RELOADING=1` with its time in one message, as
+    /// `Type=notify-reload` wants it. [`Notifier::ready`] has to follow, whatever came of it.
+    pub fn reloading(&self) {
+        self.post(Message::Reloading);
     }
 
     /// The daemon has begun to stop: `STOPPING=1`.
@@ -80,6 +88,7 @@ impl Drop for Notifier {
         if let Some(Thread { messages, ended }) = self.thread.take() {
             drop(messages);
             // An error either way: the thread has ended, or it is not worth waiting longer.
+            let ended = ended.into_inner().unwrap_or_else(PoisonError::into_inner);
             let _ = ended.recv_timeout(LAST_WORDS);
         }
     }
@@ -95,7 +104,10 @@ fn start(send: impl Fn(&Message) + Send + 'static) -> Option<Thread> {
         }
     };
     match std::thread::Builder::new().name("notify".into()).spawn(run) {
-        Ok(_detached) => Some(Thread { messages, ended }),
+        Ok(_detached) => Some(Thread {
+            messages,
+            ended: Mutex::new(ended),
+        }),
         Err(error) => {
             log::warn!("no thread to notify the service manager: {error}");
             None
@@ -104,12 +116,18 @@ fn start(send: impl Fn(&Message) + Send + 'static) -> Option<Thread> {
 }
 
 fn send(message: &Message) {
-    let state = match message {
-        Message::Ready => NotifyState::Ready,
-        Message::Stopping => NotifyState::Stopping,
-        Message::Status(line) => NotifyState::Status(line),
+    let states = match message {
+        Message::Ready => vec![NotifyState::Ready],
+        Message::Reloading => {
+            let mut states = vec![NotifyState::Reloading];
+            // Without the time a `Type=notify-reload` job would hang; every Linux has this clock.
+            states.extend(NotifyState::monotonic_usec_now());
+            states
+        }
+        Message::Stopping => vec![NotifyState::Stopping],
+        Message::Status(line) => vec![NotifyState::Status(line)],
     };
-    if let Err(error) = sd_notify::notify(&[state]) {
+    if let Err(error) = sd_notify::notify(&states) {
         log::warn!("cannot notify the service manager: {error}");
     }
 }
@@ -124,7 +142,7 @@ fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::time::Instant;
 
     #[test]

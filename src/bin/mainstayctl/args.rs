@@ -16,7 +16,7 @@ use std::time::Duration;
     version,
     after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call), or \
                   `status --check` found something missing or down, or `stress` says FAIL; 64 wrong \
-                  command line; 69 no daemon answers."
+                  command line; 69 no daemon answers; 78 `reload` found the configuration wrong."
 )]
 pub(crate) struct Args {
     /// Admin socket of the daemon [default: $MAINSTAY_SOCKET, else the first found of
@@ -103,6 +103,17 @@ pub(crate) enum Command {
         /// Let it take calls again
         #[arg(long)]
         undo: bool,
+    },
+    /// Read the configuration again and put it into force; calls in flight are not touched
+    #[command(
+        after_help = "A bad configuration is refused with all its errors (exit status 78); the old \
+                      one stays in force. The command returns once the new one is in force, not once \
+                      every worker has been replaced."
+    )]
+    Reload {
+        /// Only check it and tell what a reload would change
+        #[arg(long)]
+        check: bool,
     },
     /// Put a server under load while its workers are killed, and judge how it does
     #[command(

@@ -6,6 +6,7 @@ mod args;
 mod guards;
 mod outcome;
 mod reach;
+mod reload;
 mod render;
 mod show;
 mod stress;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
         Command::Breaker { action } => act::breaker(socket, &action),
         Command::Worker { action } => act::worker(socket, &action),
         Command::Drain { server, undo } => act::drain(socket, &server, undo),
+        Command::Reload { check } => reload::reload(socket, check),
         Command::Stress(options) => stress::run(&options, reach::client(socket)),
     };
     outcome.unwrap_or_else(|failed| {

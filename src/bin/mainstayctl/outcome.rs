@@ -25,6 +25,7 @@ impl From<ClientError> for Failed {
     fn from(error: ClientError) -> Self {
         let code = match &error {
             ClientError::Impossible(_) => exit::FAILURE,
+            ClientError::Rejected(_) => exit::CONFIG,
             ClientError::Refused { failure, .. } if failure.code == code::ARGUMENTS => exit::USAGE,
             _ => exit::UNAVAILABLE,
         };
