@@ -14,5 +14,6 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod ledger;
 pub(crate) mod mcp;
+pub(crate) mod reload;
 pub(crate) mod script;
 pub(crate) mod toxic;
