@@ -223,6 +223,9 @@ impl Reloader {
             let is_added = changes.added.contains(&server.name);
             if is_added || renewed.contains(&server.name) {
                 let new = Server::new(server.clone(), Arc::clone(&self.shared));
+                if !is_added {
+                    new.come();
+                }
                 // The daemon's task is there for as long as this one.
                 let _ = self.arrivals.send(Arc::clone(&new));
                 let list = if is_added { &mut added } else { &mut coming };
@@ -234,29 +237,22 @@ impl Reloader {
             }
         }
         let is_removed = |s: &Server| changes.removed.iter().any(|name| name == s.name());
-        let list = self.catalog.list();
-        // Those that came to take a place that is given away otherwise now, or not at all.
-        for given_up in list
-            .coming
-            .iter()
-            .filter(|s| is_removed(s) || renewed.contains(s.name()))
-        {
-            given_up.stop();
-        }
-        let leaving = list
-            .shown
-            .iter()
-            .filter(|s| is_removed(s) && !s.is_leaving());
-        for server in leaving {
-            server.leave();
-            tokio::spawn(depart(Arc::clone(server)));
-        }
         let default = config.servers.iter().find(|s| s.default);
         let default = default.map(|s| s.name.clone());
         self.catalog.change(|list| {
+            // Those that came to take a place that is given away otherwise now, or not at all.
+            let is_given_up = |s: &Server| is_removed(s) || renewed.contains(s.name());
+            for server in list.coming.iter().filter(|s| is_given_up(s)) {
+                server.stop();
+            }
+            list.coming.retain(|s| !is_given_up(s));
+            let staying = list.shown.iter().filter(|s| !s.is_leaving());
+            for server in staying.filter(|s| is_removed(s)) {
+                server.leave();
+                tokio::spawn(depart(Arc::clone(server)));
+            }
             list.has_moved |= list.default != default;
             list.default = default;
-            list.coming.retain(|s| !s.is_stopping());
             for server in added {
                 list.show(server);
             }

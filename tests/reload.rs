@@ -23,12 +23,22 @@ fn generation(session: &Session) -> u32 {
     environment["GENERATION"].as_str().unwrap().parse().unwrap()
 }
 
+/// Ends the clients also if the test fails.
+struct Ended<'a>(&'a AtomicBool);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn twenty_reloads_under_load_cost_no_call() {
     let daemon = Daemon::ready(&server("a", 0, SMALL));
     let (over, calls) = (AtomicBool::new(false), AtomicUsize::new(0));
     let daemon = &daemon;
     thread::scope(|scope| {
+        let _ended = Ended(&over);
         for client in 0..3 {
             let (over, calls) = (&over, &calls);
             scope.spawn(move || {
@@ -110,7 +120,7 @@ fn a_bad_configuration_is_refused_with_every_error_and_changes_nothing() {
         assert!(said.contains(part), "{part} is not in\n{said}");
     }
     assert_eq!(said.matches(&format!("\n  {file}:")).count(), 4, "{said}");
-    assert_eq!(text(&response(slow)), "500");
+    assert_eq!(text(&response(slow)), "slept");
     assert_eq!(generation(&session), 1);
     assert_eq!(workers(&daemon), before);
     let last = daemon.status().configuration.last.unwrap();
@@ -184,7 +194,7 @@ fn a_removed_server_finishes_its_calls_and_takes_no_new_ones() {
     let body = initialize(LATEST).to_string();
     let opened = post(daemon.address(), "/servers/b/mcp", &[], &body).json();
     assert_eq!(refusal(&opened).1, "draining", "{opened}");
-    assert_eq!(text(&response(slow)), "1500");
+    assert_eq!(text(&response(slow)), "slept");
     until("it is gone", || {
         let servers = daemon.status().servers;
         (servers.len() == 1 && servers[0].name == "a").then_some(())
@@ -338,12 +348,16 @@ fn a_server_begun_anew_takes_over_when_it_can_serve_and_not_before() {
     until("new sessions are the new one's", || {
         (generation(&Session::open(&daemon)) == 2).then_some(())
     });
-    assert_eq!(text(&response(slow)), "3000");
+    assert_eq!(text(&response(slow)), "slept");
     // A session of the old one is told to initialize again, as the protocol has it.
     let ping = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}";
     assert_eq!(session.post(ping).status, 404);
     settled(&daemon);
     assert_eq!(daemon.server().era, "legacy");
+    assert!(
+        !daemon.log().contains("event=server_down"),
+        "nobody missed it"
+    );
 }
 
 #[test]

@@ -140,7 +140,9 @@ pub struct Server {
     guards: Guards,
     /// Calls that have no outcome yet.
     pub(super) calls: AtomicUsize,
+    /// See `succession`.
     pub(super) leaving: AtomicBool,
+    pub(super) coming: AtomicBool,
     deadlines: Arc<Deadlines>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
@@ -181,6 +183,7 @@ impl Server {
             guards: Guards::new(&config),
             calls: AtomicUsize::new(0),
             leaving: AtomicBool::new(false),
+            coming: AtomicBool::new(false),
             deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
             listens: Mutex::default(),
             stats: Arc::default(),

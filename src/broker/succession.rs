@@ -25,6 +25,16 @@ impl Server {
         self.leaving.load(Ordering::SeqCst)
     }
 
+    /// Lets it wait for its first worker while another one serves under its name.
+    pub fn come(&self) {
+        self.coming.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether another one still serves under its name.
+    pub(super) fn is_coming(&self) -> bool {
+        self.coming.load(Ordering::SeqCst)
+    }
+
     /// Refuses every new call from now on.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::SeqCst);
@@ -90,10 +100,16 @@ pub async fn arrive(catalog: Arc<Catalog>, server: Arc<Server>) -> Option<Arc<Se
         }
         tokio::time::sleep(LOOK).await;
     }
+    server.coming.store(false, Ordering::SeqCst);
     let old = catalog.named(server.name());
+    let mut is_awaited = false;
     catalog.change(|list| {
-        list.has_moved = true;
-        list.show(Arc::clone(&server));
+        // Another reload may have given its place away just now.
+        is_awaited = list.coming.iter().any(|s| Arc::ptr_eq(s, &server));
+        if is_awaited {
+            list.has_moved = true;
+            list.show(Arc::clone(&server));
+        }
     });
-    old
+    old.filter(|_| is_awaited)
 }

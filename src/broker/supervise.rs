@@ -328,11 +328,13 @@ impl Server {
         cap: usize,
     ) -> Duration {
         let now = Instant::now();
+        // Before the lock is taken: it looks at the roster too.
+        let net = self.net();
         let mut begun = Vec::new();
         {
             let mut roster = self.roster();
             if roster.starting.len() >= cap {
-                return self.net();
+                return net;
             }
             let wait = roster.restart.wait(now, wanted);
             if wait > Duration::ZERO {
@@ -351,7 +353,7 @@ impl Server {
         for id in begun {
             tokio::spawn(start::run(Arc::clone(self), id, opening));
         }
-        self.net()
+        net
     }
 
     /// Ends one idle worker when there have been too many for a while; returns when to look again.
