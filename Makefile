@@ -2,7 +2,11 @@
 
 CARGO ?= cargo
 
-.PHONY: run test bench lint build unit
+<<<<<<< HEAD
+.PHONY: run test bench lint build unit deb test-container test-vm
+=======
+.PHONY: run test bench lint build unit deb deb-chroot deb-check
+>>>>>>> w/package
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:
@@ -11,6 +15,18 @@ run:
 
 build:
 	$(CARGO) build --release --locked --bins --examples
+
+# The Debian package, as target/deb/mainstay_*.deb.
+deb:
+	packaging/deb
+
+# What there is to check about a package.
+deb-check: deb
+	packaging/check target/deb/mainstay_*.deb
+
+# The same as Debian would build it: clean chroots of Debian 12 and 13, no network. Needs root.
+deb-chroot:
+	packaging/deb-chroot
 
 # Fast and needs nothing but the toolchain.
 unit:
@@ -30,6 +46,12 @@ test: lint unit build
 	tests/clients/servers target/release/mainstayd
 	tests/msrv
 	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
+
+# The package on a real systemd, of Debian 12 and 13: in a container, and in an emulated machine that
+# has all of cgroup v2. CASES="10 30" runs only these.
+test-container test-vm: test-%: deb
+	tests/setup systemd
+	tests/systemd/run $* both target/deb/mainstay_*.deb $(CASES)
 
 bench: build
 	$(CARGO) bench --locked --bench guards

@@ -7,44 +7,48 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin;
+use crate::announcer::Announcer;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
 use crate::broker::current::Current;
+use crate::broker::host;
 use crate::broker::limits::Limits;
 use crate::broker::reload::Reload;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
-use crate::broker::snapshot::{Health, Snapshot, View};
-use crate::broker::supervise;
-use crate::config::{Config, Recipe};
+use crate::broker::snapshot::{Host, View};
+use crate::broker::{strain, supervise};
+use crate::config::{self, Config, Recipe};
+use crate::doors::{self, Doors};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
 use crate::front::context::{Context, Terms};
 use crate::front::listener;
-use crate::observe::causes;
 use crate::observe::event::{Event, emit};
-use crate::observe::status;
+use crate::overview::Overview;
 use crate::record::Record;
 use crate::reload::{self, Reloader};
 use crate::sys;
+use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
+use crate::sys::inherit::Inherited;
 use crate::sys::lock::Lock;
 use crate::sys::notify::Notifier;
+use crate::sys::pressure::Watch;
 use crate::sys::signal::{Request, Signals};
 use crate::worker::process::own_launcher;
 use crate::worker::scratch;
 
 /// How long calls in flight may take to finish once the daemon was asked to end.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often sessions are swept and the status line is told.
+/// How often sessions are swept.
 const HOUSEKEEPING: Duration = Duration::from_secs(10);
 
 /// Why the daemon could not start or had to end.
@@ -106,63 +110,32 @@ impl DaemonError {
             Self::Critical(_) => exit::SOFTWARE,
         }
     }
-}
 
-/// What the daemon looks like, for all views.
-struct Overview {
-    catalog: Arc<Catalog>,
-    started: Instant,
-    listen: OnceLock<SocketAddr>,
-    connections: Arc<AtomicU64>,
-    draining: Arc<AtomicBool>,
-    record: Arc<Record>,
-}
-
-impl View for Overview {
-    fn snapshot(&self) -> Snapshot {
-        let list = self.catalog.list();
-        let mut servers: Vec<_> = list.shown.iter().map(|s| s.status()).collect();
-        for server in &mut servers {
-            server.default = list.default.as_deref() == Some(server.name.as_str());
-        }
-        let default = servers.iter().find(|s| s.default).map(|s| s.health);
-        let worst = servers.iter().map(|s| s.health).max();
-        let health = match (default, worst) {
-            (Some(Health::Ok | Health::Degraded), Some(Health::Ok)) => Health::Ok,
-            (Some(Health::Ok | Health::Degraded), _) => Health::Degraded,
-            (Some(health), _) => health,
-            (None, _) => Health::Down,
-        };
-        let phase = match (self.draining.load(Ordering::Relaxed), self.listen.get()) {
-            (true, _) => "draining",
-            (false, None) => "starting",
-            (false, Some(_)) => "serving",
-        };
-        Snapshot {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            health,
-            phase: phase.to_owned(),
-            listen: self
-                .listen
-                .get()
-                .map(ToString::to_string)
-                .unwrap_or_default(),
-            connections: self.connections.load(Ordering::Relaxed),
-            memory_bytes: sys::process::own_resident_bytes(),
-            servers,
-            configuration: self.record.status(&self.catalog),
+    /// What the kernel said, if it was asked.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Self::StateDir { source, .. } | Self::Listen { source, .. } | Self::Signals(source) => {
+                source.raw_os_error()
+            }
+            Self::Locked(_) | Self::Tokens(_) | Self::Admin(_) | Self::Critical(_) => None,
         }
     }
 }
 
-/// Runs the daemon until a signal ends it. `recipe` is where `config` came from, for reloads.
+/// Runs the daemon until a signal ends it, on the sockets it was handed or on its own, and tells the
+/// service manager how it does. `recipe` is where `config` came from: a reload reads it again.
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing is left running.
-pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
-    let notifier = Arc::new(Notifier::from_environment());
+pub async fn run(
+    config: Config,
+    recipe: Recipe,
+    inherited: Inherited,
+    notifier: Notifier,
+) -> Result<(), DaemonError> {
+    let service = notifier.is_manager_there();
+    let mut announcer = Announcer::new(notifier.clone());
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     let auth = Auth::read(&config, credentials.as_deref())?.introduced(&limits);
@@ -172,12 +145,14 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
     if let Err(error) = scratch::sweep(&scratch_root) {
         log::warn!("scratch directories of an earlier life are left behind: {error}");
     }
-    let admin = admin::server::bind(&config.admin.socket)
-        .map_err(|e| DaemonError::Admin(causes::one_line(&e)))?;
-    let listener = bind(config.listen.http)?;
-    let address = listener.local_addr().unwrap_or(config.listen.http);
+    let Doors {
+        http,
+        addresses,
+        admin,
+    } = Doors::open(&config, inherited)?;
+    let address = doors::list(&addresses);
 
-    let shared = shared(&config, scratch_root, &limits);
+    let (tree, host, shared) = place(&config, service, scratch_root, &limits).await;
     let servers = config.servers.iter();
     let servers = servers.map(|s| Server::new(s.clone(), Arc::clone(&shared)));
     let catalog = Arc::new(Catalog::new(servers.collect()));
@@ -187,10 +162,12 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
         listen: OnceLock::new(),
         connections: Arc::default(),
         draining: Arc::default(),
+        host,
         record: Arc::new(Record::new(Instant::now())),
     });
-    let terms = Arc::new(Current::new(Terms::new(&config, address, auth)));
+    let terms = Arc::new(Current::new(Terms::new(&config, &addresses, auth)));
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
+    let (thin, thinned) = watch::channel(0);
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
         terms: Arc::clone(&terms),
@@ -198,14 +175,18 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
+        thinned,
     });
+
+    let hearing = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
 
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
     for server in catalog.all() {
         keepers.spawn(keep(server));
     }
-    let mut front = tokio::spawn(listener::serve(listener, context, stopped.clone(), DRAIN));
+    let mut front = tokio::spawn(listener::serve(http, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
     let (arrivals, mut arrived) = mpsc::unbounded_channel();
     let (reloads, asked) = reload::channel();
@@ -216,13 +197,14 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
         shared: Arc::clone(&shared),
         terms,
         limits,
-        address,
+        addresses,
         credentials,
         draining: Arc::clone(&overview.draining),
         record: Arc::clone(&overview.record),
-        notifier: Arc::clone(&notifier),
+        notifier,
         arrivals,
     };
+    let mut reloader = tokio::spawn(reloader.run(asked));
     let operator = admin::operator::Operator::new(
         Arc::clone(&view),
         Arc::clone(&catalog) as Arc<dyn Control>,
@@ -231,13 +213,11 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
-    let _ = overview.listen.set(address);
+    let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        listen: address.to_string(),
+        listen: address,
     });
-    notifier.ready();
-    let mut reloader = tokio::spawn(reloader.run(asked));
 
     let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
     let ended = loop {
@@ -247,10 +227,8 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
                 // What comes of it is in the log.
                 Request::Reload => drop(reloads.reload(false, "SIGHUP")),
             },
-            _ = housekeeping.tick() => {
-                shared.sessions.sweep();
-                notifier.status(&status::line(&overview.snapshot()));
-            }
+            _ = housekeeping.tick() => shared.sessions.sweep(),
+            () = tokio::time::sleep(announcer.pause()) => announcer.look(&overview.snapshot()),
             _ = &mut front => break Err(DaemonError::Critical("the HTTP listener")),
             _ = &mut admin => break Err(DaemonError::Critical("the admin socket")),
             _ = &mut reloader => break Err(DaemonError::Critical("the reload of the configuration")),
@@ -264,7 +242,6 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
     };
 
     overview.draining.store(true, Ordering::Relaxed);
-    notifier.stopping();
     let in_flight = overview
         .snapshot()
         .servers
@@ -277,12 +254,20 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
             .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
         in_flight,
     });
-    stop_all(&catalog, &stop, front, keepers).await;
+    strain.abort();
+    if !reloader.is_finished() {
+        reloader.abort();
+        let _ = reloader.await;
+    }
+    announcer
+        .stop(stop_all(&catalog, &stop, front, keepers))
+        .await;
+    if let Some(tree) = tree {
+        tree.prune();
+    }
     if !admin.is_finished() {
         let _ = admin.await;
     }
-    reloader.abort();
-    let _ = reloader.await;
     log::info!("stopped");
     ended
 }
@@ -291,6 +276,20 @@ pub async fn run(config: Config, recipe: Recipe) -> Result<(), DaemonError> {
 async fn keep(server: Arc<Server>) -> Arc<Server> {
     supervise::run(Arc::clone(&server)).await;
     server
+}
+
+/// The daemon's place on the machine, and what servers share there.
+async fn place(
+    config: &Config,
+    service: bool,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+) -> (Option<Tree>, Host, Arc<Shared>) {
+    let (tree, standing) = settle(claim(config.cgroup)).await;
+    let watchdog = sys::notify::watchdog_interval();
+    let host = host::look(&config.servers, &standing, service, watchdog);
+    let shared = shared(config, service, scratch_root, limits, tree.clone());
+    (tree, host, shared)
 }
 
 /// Calls in flight get their answers, then the workers go.
@@ -314,6 +313,55 @@ async fn stop_all(
     while keepers.join_next().await.is_some() {}
 }
 
+fn claim(cgroup: config::Cgroup) -> Claim {
+    match cgroup {
+        config::Cgroup::Auto => Claim::Delegated,
+        config::Cgroup::Own => Claim::Own,
+        config::Cgroup::Off => Claim::Nothing,
+    }
+}
+
+/// Where the daemon is told that memory is short for itself.
+async fn listen_for_shortage(tree: Option<&Tree>) -> Watch {
+    match Watch::from_environment(tree.map(Tree::pressure_files)).await {
+        Ok(watch) => watch,
+        Err(error) => {
+            log::warn!("{error}; the daemon goes on without");
+            Watch::Off
+        }
+    }
+}
+
+/// How long workers of an earlier life may hold up the start, once they were killed.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Takes the cgroups that are ours, and ends the workers that an earlier life left in them: nobody
+/// has their stdin any more.
+async fn settle(claim: Claim) -> (Option<Tree>, Standing) {
+    let taken = tokio::task::spawn_blocking(move || {
+        let (tree, standing) = cgroup::take(claim);
+        let cleared = tree.as_ref().map(|tree| tree.clear_workers(SWEEP));
+        (tree, standing, cleared)
+    });
+    let Ok((tree, standing, cleared)) = taken.await else {
+        let why = cgroup::Why::Off;
+        return (None, Standing::Without(why));
+    };
+    match standing.advice() {
+        None => log::info!("control groups: {standing}"),
+        Some(advice) => log::warn!("control groups: {standing}; {advice}"),
+    }
+    match cleared {
+        None => {}
+        Some(Ok(Cleared { killed: 0, left: 0 })) => {}
+        Some(Ok(Cleared { killed, left })) => log::warn!(
+            "killed {killed} workers of an earlier life; {left} of their control groups are left"
+        ),
+        Some(Err(error)) => log::warn!("workers of an earlier life may be left: {error}"),
+    }
+    (tree, standing)
+}
+
 fn limits(config: &Config) -> Limits {
     let mut seed = [0; 8];
     // Without randomness keys could be foreseen, and places in the table be crowded; limits hold.
@@ -321,7 +369,13 @@ fn limits(config: &Config) -> Limits {
     Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
 }
 
-fn shared(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Arc<Shared> {
+fn shared(
+    config: &Config,
+    is_service: bool,
+    scratch_root: PathBuf,
+    limits: &Arc<Limits>,
+    tree: Option<Tree>,
+) -> Arc<Shared> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
@@ -329,10 +383,12 @@ fn shared(config: &Config, scratch_root: PathBuf, limits: &Arc<Limits>) -> Arc<S
     Arc::new(Shared {
         life: u16::from_le_bytes(life),
         launcher: own_launcher(),
+        is_service,
         scratch_root,
         start_cap: (cores / 2).max(1),
         sessions: Sessions::new(config.sessions.max, config.sessions.idle_timeout),
         limits: Arc::clone(limits),
+        tree,
         next_worker: AtomicU64::new(0),
     })
 }
@@ -353,17 +409,4 @@ fn state_dir(path: &Path) -> Result<Lock, DaemonError> {
         Ok(None) => Err(DaemonError::Locked(path.to_owned())),
         Err(source) => Err(failed(source)),
     }
-}
-
-fn bind(address: SocketAddr) -> Result<TcpListener, DaemonError> {
-    let failed = |source| DaemonError::Listen { address, source };
-    let socket = if address.is_ipv4() {
-        tokio::net::TcpSocket::new_v4()
-    } else {
-        tokio::net::TcpSocket::new_v6()
-    }
-    .map_err(failed)?;
-    socket.set_reuseaddr(true).map_err(failed)?;
-    socket.bind(address).map_err(failed)?;
-    socket.listen(4096).map_err(failed)
 }

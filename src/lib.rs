@@ -9,17 +9,24 @@
 //! * [`sys`] is Linux, [`config`] the configuration, [`observe`] events and metrics;
 //! * [`admin`] is the Unix-socket API behind `mainstayctl`;
 //! * [`score`] is the built-in default server, a worker like any other;
-//! * [`daemon`] wires the parts and awaits them.
+//! * [`manual`] writes what a command line says of itself;
+//! * [`daemon`] wires the parts and awaits them; [`doors`] opens its sockets, [`announcer`] tells the
+//!   service manager how it does.
 
 pub mod admin;
+pub mod announcer;
 pub mod broker;
 pub mod config;
 pub mod daemon;
+pub mod doors;
 pub mod exit;
 pub mod front;
+pub mod manual;
 pub mod mcp;
 pub mod observe;
+pub mod overview;
 pub mod policy;
+pub mod post_stop;
 pub mod record;
 pub mod reload;
 pub mod score;

@@ -57,8 +57,8 @@ pub struct Reloader {
     pub terms: Arc<Current<Terms>>,
     /// Who may call how often.
     pub limits: Arc<Limits>,
-    /// Where the listener is bound.
-    pub address: SocketAddr,
+    /// Where the listeners are bound.
+    pub addresses: Vec<SocketAddr>,
     /// systemd's `CREDENTIALS_DIRECTORY`.
     pub credentials: Option<OsString>,
     /// The daemon is stopping: nothing is reloaded any more.
@@ -66,7 +66,7 @@ pub struct Reloader {
     /// How reloads went, for the views.
     pub record: Arc<Record>,
     /// The service manager.
-    pub notifier: Arc<Notifier>,
+    pub notifier: Notifier,
     /// Where new servers get their supervisor.
     pub arrivals: mpsc::UnboundedSender<Arc<Server>>,
 }
@@ -112,11 +112,10 @@ impl Reloader {
             } else if ask.check {
                 self.check(&mut reading).await
             } else {
-                self.notifier.reloading();
+                // Dropped, whatever came of it, it says that the daemon serves.
+                let _reloading = self.notifier.reloading();
                 let outcome = self.reload(&mut reading).await;
                 self.report(&outcome, &ask.author);
-                // Whatever came of it: the daemon serves.
-                self.notifier.ready();
                 outcome
             };
             // Whoever has asked may be gone.
@@ -191,7 +190,7 @@ impl Reloader {
             .sessions
             .retune(sessions.max, sessions.idle_timeout);
         let auth = auth.introduced(&self.limits);
-        self.terms.set(Terms::new(&config, self.address, auth));
+        self.terms.set(Terms::new(&config, &self.addresses, auth));
         self.forget_principals(&changes.principals_removed);
         self.change_servers(&config, changes);
         self.config = config;
@@ -207,7 +206,7 @@ impl Reloader {
             self.shared.sessions.close(&session);
         }
         for server in self.catalog.every() {
-            server.end_listens(|owner| is_gone(owner));
+            server.end_listens(is_gone);
         }
     }
 

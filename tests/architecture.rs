@@ -40,10 +40,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
+    ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
+    ("manual.rs", &[]),
+    ("overview.rs", &["broker", "observe", "record", "sys"]),
+    ("record.rs", &["broker"]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
-const WIRING: &[&str] = &["lib.rs", "daemon.rs", "bin/"];
+const WIRING: &[&str] = &["lib.rs", "daemon.rs", "reload.rs", "post_stop.rs", "bin/"];
 
 /// Crates that pure folders may use; every other dependency of Cargo.toml is refused there.
 const PURE: &[(&str, &[&str])] = &[
@@ -81,10 +86,11 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
-    "sd_notify",
+    "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",
     "landlock",
+    "seccompiler",
 ];
 const LINUX_FILES: &[&str] = &["sys/", "worker/launch.rs"];
 const STATUS_FILE: &str = "front/answer.rs";
@@ -316,8 +322,8 @@ const BREACHES: &[(&str, &str, &str)] = &[
     ),
     (
         "daemon.rs",
-        "use sd_notify::NotifyState;",
-        "may use sd_notify::NotifyState",
+        "use nix::sys::socket::sendmsg;",
+        "may use nix::sys::socket::sendmsg",
     ),
     (
         "observe/a.rs",

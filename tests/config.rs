@@ -402,7 +402,7 @@ fn impossible_values_are_named_with_line_and_key() {
         ),
         (
             "limits.xyzzy = 5",
-            "f:3: servers.a.limits.xyzzy: unknown key; known here: `open_files`, `core_bytes`, `processes`",
+            "f:3: servers.a.limits.xyzzy: unknown key; known here: `open_files`, `core_bytes`, `processes`, `memory`, `pids`, `cpu_weight`",
         ),
         (
             "limits.open_files = 3",
@@ -456,7 +456,7 @@ fn impossible_files_are_named_with_line_and_key() {
         ),
         (
             "\n\n[quotas]\nfailure_threshold = 5",
-            "f:3: quotas: unknown key; known here: `listen`, `sessions`, `state_dir`, `admin`, `pool`, `recovery`, `breaker`, `memory`, `rate_limit`, `auth`, `principals`, `servers`",
+            "f:3: quotas: unknown key; known here: `listen`, `sessions`, `state_dir`, `cgroup`, `admin`, `pool`, `recovery`, `breaker`, `memory`, `limits`, `rate_limit`, `auth`, `principals`, `servers`",
         ),
         (
             "[pool]\nmin_size = 21",

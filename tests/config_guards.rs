@@ -256,6 +256,50 @@ fn top_level_tables_are_defaults_key_by_key() {
 }
 
 #[test]
+fn what_a_worker_may_have_follows_from_the_memory_of_its_server() {
+    let memory = |text: &str| only(text).limits.memory;
+    let gib = 1_u64 << 30;
+    let limits = only(&server("")).limits;
+    assert_eq!(
+        (limits.memory, limits.pids, limits.cpu_weight),
+        (2 * gib, Some(512), 100)
+    );
+    let three = "memory = { soft_limit = \"1G\", hard_limit = \"4G\" }";
+    assert_eq!(memory(&server(three)), 3 * gib);
+    // Never so little that nothing starts, never more than all together.
+    let tight = "memory = { soft_limit = \"1000M\", hard_limit = \"1001M\" }";
+    assert_eq!(memory(&server(tight)), 256 << 20);
+    let small = "memory = { soft_limit = \"9M\", hard_limit = \"10M\" }";
+    assert_eq!(memory(&server(small)), 10 << 20);
+    let written = "limits = { memory = \"1G\", pids = 0, cpu_weight = 7 }";
+    let limits = only(&server(written)).limits;
+    assert_eq!(
+        (limits.memory, limits.pids, limits.cpu_weight),
+        (gib, None, 7)
+    );
+    // What holds for all is cut down to the server's own.
+    let all = "[limits]\nmemory = \"3G\"\npids = 9\nopen_files = 99\n";
+    let limits = only(&format!("{all}{}", server("limits.pids = 8"))).limits;
+    assert_eq!(
+        (limits.memory, limits.pids, limits.open_files),
+        (3 * gib, Some(8), 99)
+    );
+    assert_eq!(memory(&format!("{all}{}", server(small))), 10 << 20);
+    // A server that runs elsewhere has no worker to limit.
+    let far = good(&format!("{all}[servers.a]\nurl = \"http://[::1]/x\"\n"));
+    assert_eq!(far.servers[0].limits.pids, Some(512));
+}
+
+#[test]
+fn the_cgroup_is_chosen_by_name() {
+    use mainstay::config::Cgroup;
+    assert_eq!(good("").cgroup, Cgroup::Auto);
+    assert_eq!(good("cgroup = \"own\"").cgroup, Cgroup::Own);
+    assert_eq!(good("cgroup = \"off\"").cgroup, Cgroup::Off);
+    assert!(bad("cgroup = \"on\"").contains("cgroup: "));
+}
+
+#[test]
 fn a_limit_of_zero_is_none_and_a_timeout_nobody_wrote_gives_way() {
     let a = only(&server(
         "rate_limit = { rate = 0 }\ntools.t.rate_limit.rate = 0",
@@ -299,6 +343,22 @@ fn impossible_values_of_a_server_are_named() {
         (
             "memory.soft_limit = \"4G\"",
             "memory.hard_limit: is 4G (as it is without the key), not more than soft_limit, 4G; raise it or lower soft_limit",
+        ),
+        (
+            "limits.memory = \"5G\"",
+            "limits.memory: is more than memory.hard_limit, 4G, which all workers of the server share; lower it or raise that",
+        ),
+        (
+            "limits.memory = \"1K\"",
+            "limits.memory: wants a size from \"1M\" to \"1024T\"; found the string \"1K\"",
+        ),
+        (
+            "limits.pids = 5000000",
+            "limits.pids: wants a whole number from 0 to 4194304 (without quotes); found the integer 5000000",
+        ),
+        (
+            "limits.cpu_weight = 0",
+            "limits.cpu_weight: wants a whole number from 1 to 10000 (without quotes); found the integer 0",
         ),
         (
             "breaker.failure_threshold = 0",

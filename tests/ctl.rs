@@ -4,7 +4,7 @@
 
 use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, Command as Ask, REQUEST_LIMIT, code};
-use mainstay::admin::server::{BindError, MAX_CONNECTIONS, bind, serve};
+use mainstay::admin::server::{BindError, MAX_CONNECTIONS, Socket, bind, serve};
 use mainstay::broker::control::{BreakerMode, Control, Impossible};
 use mainstay::broker::reload::{Answer, Rejected, Reload};
 use mainstay::broker::snapshot::{Health, LimitStatus, Snapshot, View};
@@ -95,7 +95,9 @@ impl Daemon {
         let listener = runtime.block_on(async { bind(&path) }).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let view = Operator::new(Arc::new(Fixed(snapshot)), Arc::new(Idle), Arc::new(Idle));
-        let task = runtime.spawn(serve(listener, view, async { stopped.await.unwrap_or(()) }));
+        let task = runtime.spawn(serve(Socket::Own(listener), view, async {
+            stopped.await.unwrap_or(())
+        }));
         Self {
             path,
             stop: Some(stop),

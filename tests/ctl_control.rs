@@ -4,7 +4,7 @@
 
 use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, code};
-use mainstay::admin::server::{bind, serve};
+use mainstay::admin::server::{Socket, bind, serve};
 use mainstay::broker::control::{BreakerMode, Control, Impossible};
 use mainstay::broker::reload::{Answer, Rejected, Reload, Reloaded};
 use mainstay::broker::snapshot::{LimitStatus, Snapshot, View};
@@ -154,7 +154,11 @@ impl Daemon {
         let view = Arc::clone(&broker) as Arc<dyn View>;
         let reload = Arc::clone(&broker) as Arc<dyn Reload>;
         let operator = Operator::new(view, control, reload);
-        runtime.spawn(serve(listener, operator, std::future::pending()));
+        runtime.spawn(serve(
+            Socket::Own(listener),
+            operator,
+            std::future::pending(),
+        ));
         Self {
             broker,
             path,
@@ -512,7 +516,7 @@ fn a_reload_says_what_it_did_and_a_refused_one_why() {
         ..Broker::default()
     });
     let (status, message) = daemon.failed(&["reload"]);
-    assert_eq!(status, 78);
+    assert_eq!(status, 1);
     assert!(
         message.contains("2 errors\n  a.toml:1: x\n  a.toml:2: y\n"),
         "{message}"

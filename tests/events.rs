@@ -51,18 +51,21 @@ fn events_are_logged_with_their_fields_where_the_filter_lets_them() {
         era: era.clone(),
     };
     emit(&quiet);
-    emit(&Event::WorkerReady {
+    let ready = Event::WorkerReady {
         server,
         worker: 7,
         pid: 42,
         era,
         took: Duration::from_millis(1430),
-    });
+    };
+    emit(&ready);
+    let id = ready.message_id();
     assert_eq!(
         *SINK.0.lock().unwrap(),
         [format!(
             "{TARGET} INFO worker 7 of music is ready in the modern era after 1.43 s\
-             |event=worker_ready|server=music|worker=7|pid=42|era=modern|took_ms=1430"
+             |event=worker_ready|server=music|worker=7|pid=42|era=modern|took_ms=1430\
+             |message_id={id}|priority=6"
         )]
     );
 }

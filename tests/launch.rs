@@ -80,6 +80,8 @@ impl Bench {
             open_files: 77,
             core_bytes: 0,
             processes: None,
+            fence: None,
+            group: None,
         }
     }
 
@@ -245,6 +247,26 @@ async fn the_process_limit_is_set_when_given() {
         .filter(|word| word.parse::<u64>().is_ok())
         .collect();
     assert_eq!(numbers, ["4321", "4321"]);
+}
+
+/// A daemon has its sockets from the service manager, and what a careless shell left open for it.
+#[tokio::test]
+async fn a_worker_has_stdin_stdout_stderr_and_nothing_else_open() {
+    let bench = Bench::new();
+    let launcher = bench.scratch.path().join("launcher");
+    let script = format!(
+        "#!/bin/sh\nexec 3</etc/passwd 5>&2 9</\nexec {} \"$@\"\n",
+        env!("CARGO_BIN_EXE_mainstayd")
+    );
+    fs::write(&launcher, script).unwrap();
+    fs::set_permissions(&launcher, fs::Permissions::from_mode(0o700)).unwrap();
+    let spec = LaunchSpec {
+        launcher,
+        // The shell's own listing is closed again when it looks.
+        ..bench.shell("for fd in /proc/$$/fd/*; do [ -e $fd ] && echo ${fd##*/}; done; true")
+    };
+    let outcome = run(&spec).await;
+    assert_eq!(outcome.stdout, "0\n1\n2\n", "{}", outcome.stderr);
 }
 
 /// A daemon started by `nohup` or as a shell's background job has signals ignored.

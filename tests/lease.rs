@@ -32,10 +32,12 @@ fn server(scratch: PathBuf) -> Arc<Server> {
     let shared = Shared {
         life: 1,
         launcher: PathBuf::from(env!("CARGO_BIN_EXE_mainstayd")),
+        is_service: false,
         scratch_root: scratch,
         start_cap: 2,
         sessions: Sessions::new(10, PATIENCE),
         limits: Arc::new(Limits::new(Instant::now(), 1, Limit::default())),
+        tree: None,
         next_worker: AtomicU64::new(0),
     };
     Server::new(config.servers[0].clone(), Arc::new(shared))

@@ -1,6 +1,6 @@
 //! Who set something, as it is recorded: the user at the other end of the socket. The name comes
 //! from /etc/passwd alone, not from a directory service: one that is down must not hold up the
-//! operator who repairs it, and only root and the daemon's own user get this far.
+//! operator who repairs it. A user that only such a service knows is recorded by its number.
 
 /// The user `uid` for people, such as `user 0 (root)`, or `user 4711` if it has no name here.
 pub(super) fn author(uid: u32) -> String {

@@ -102,19 +102,38 @@ fn is_live(path: &Path) -> io::Result<bool> {
     }
 }
 
+/// A socket to answer on, and who made it.
+#[derive(Debug)]
+pub enum Socket {
+    /// This daemon, by [`bind`]: the file is its own, and so is whoever has its user.
+    Own(UnixListener),
+    /// The service manager: the file stays, and its mode and group say who may ask.
+    Handed(UnixListener),
+}
+
 /// Answers until `shutdown` completes, then closes all connections and removes the socket file if
-/// it is still the one of this listener. It is removed, too, if this future is dropped.
+/// it is this daemon's own and still the one of this listener. It is removed, too, if this future
+/// is dropped.
 pub fn serve(
-    listener: UnixListener,
+    socket: Socket,
     operator: Operator,
     shutdown: impl Future<Output = ()>,
 ) -> impl Future<Output = ()> {
-    // Now, not at the first poll: until then somebody may have put his own file there.
-    let file = SocketFile::of(&listener);
+    let (listener, file, handed) = match socket {
+        // Now, not at the first poll: until then somebody may have put his own file there.
+        Socket::Own(listener) => {
+            let file = SocketFile::of(&listener);
+            (listener, file, false)
+        }
+        Socket::Handed(listener) => (listener, None, true),
+    };
     async move {
         // The file goes before the listener, which keeps the number of its inode from being reused.
         let (listener, _file) = (listener, file);
-        let own_user = own_user();
+        let rule = Rule {
+            own_user: own_user(),
+            handed,
+        };
         let mut connections = JoinSet::new();
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
@@ -124,7 +143,7 @@ pub fn serve(
                     log::error!("an admin connection was closed by a fault of the daemon: {error}");
                 },
                 accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => match admit(&stream, own_user, connections.len()) {
+                    Ok((stream, _)) => match admit(&stream, rule, connections.len()) {
                         Ok(user) => {
                             connections.spawn(converse(stream, operator.clone(), user));
                         }
@@ -141,19 +160,11 @@ pub fn serve(
 }
 
 /// The user of a peer that is let in.
-fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<u32, Failure> {
+fn admit(stream: &UnixStream, rule: Rule, open: usize) -> Result<u32, Failure> {
     let peer = stream
         .peer_cred()
         .map_err(|error| failure(code::DENIED, format!("cannot tell who you are: {error}")))?;
-    if !may_ask(peer.uid(), own_user) {
-        return Err(failure(
-            code::DENIED,
-            format!(
-                "user {} may not ask; be root or the user mainstayd runs as",
-                peer.uid()
-            ),
-        ));
-    }
+    rule.check(peer.uid())?;
     if open >= MAX_CONNECTIONS {
         return Err(failure(
             code::BUSY,
@@ -163,10 +174,39 @@ fn admit(stream: &UnixStream, own_user: Option<u32>, open: usize) -> Result<u32,
     Ok(peer.uid())
 }
 
-/// The mode of the socket file says the same. This holds where the mode cannot: between creating
-/// the file and setting its mode, and on a socket made by somebody else.
-fn may_ask(peer: u32, own_user: Option<u32>) -> bool {
-    peer == 0 || Some(peer) == own_user
+/// Who may ask. Root may.
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    own_user: Option<u32>,
+    handed: bool,
+}
+
+impl Rule {
+    /// On a socket of our own its user, too. The mode of the file says the same; this holds where
+    /// the mode cannot: between creating the file and setting its mode.
+    ///
+    /// On one that was handed over everybody else whom its file lets in, but not the daemon's own
+    /// user: that is who the workers are, and the file is made so that they stay out.
+    fn check(self, peer: u32) -> Result<(), Failure> {
+        let own = Some(peer) == self.own_user;
+        let known = self.own_user.is_some();
+        let (allowed, instead) = match self.handed {
+            false => (own, "the user mainstayd runs as"),
+            true => (known && !own, "a member of the group of its socket"),
+        };
+        if peer == 0 || allowed {
+            return Ok(());
+        }
+        let why = if own {
+            ", as mainstayd's workers do"
+        } else {
+            ""
+        };
+        Err(failure(
+            code::DENIED,
+            format!("user {peer} may not ask{why}; be root or {instead}"),
+        ))
+    }
 }
 
 /// The user this process runs as, the way peers are asked: its own credentials at the other end
@@ -248,9 +288,24 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
+    fn may_ask(peer: u32, own_user: Option<u32>, handed: bool) -> bool {
+        Rule { own_user, handed }.check(peer).is_ok()
+    }
+
     #[test]
     fn only_root_and_the_own_user_may_ask() {
+        let may_ask = |peer, own| may_ask(peer, own, false);
         assert!(may_ask(0, Some(999)) && may_ask(999, Some(999)) && may_ask(0, None));
         assert!(!may_ask(1000, Some(999)) && !may_ask(1000, None) && !may_ask(1000, Some(0)));
+    }
+
+    #[test]
+    fn at_a_socket_of_the_service_manager_workers_may_not_ask() {
+        let may_ask = |peer, own| may_ask(peer, own, true);
+        // Its file says who gets this far; only who shares the user of the workers does not.
+        assert!(may_ask(0, Some(999)) && may_ask(1000, Some(999)) && !may_ask(999, Some(999)));
+        // A daemon of root has workers of root: there is nobody to keep apart.
+        assert!(may_ask(0, Some(0)) && may_ask(1000, Some(0)));
+        assert!(may_ask(0, None) && !may_ask(1000, None));
     }
 }

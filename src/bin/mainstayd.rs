@@ -3,14 +3,22 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use mainstay::config::{self, Config, Environment, Overrides, Recipe};
-use mainstay::observe::logger;
+use mainstay::observe::{journald, logger};
+use mainstay::sys::confine;
+use mainstay::sys::inherit::{InheritError, Inherited};
+use mainstay::sys::notify::Notifier;
 use mainstay::worker::launch::{self, LaunchArgs};
-use mainstay::{daemon, exit, score};
+use mainstay::{daemon, exit, manual, post_stop, score};
+
+/// How long clients are turned away before the end of a daemon that its configuration keeps from
+/// serving.
+const BRAKE: Duration = Duration::from_secs(2);
 
 /// Keeps MCP servers up: runs them as guarded workers and serves them over Streamable HTTP.
 #[derive(Debug, Parser)]
@@ -48,9 +56,18 @@ enum Command {
     /// Become a worker (used by the daemon itself)
     #[command(hide = true)]
     Launch(LaunchArgs),
+    /// Clean up behind a daemon that has ended (used by the unit)
+    #[command(hide = true)]
+    PostStop,
     /// Be the built-in score server on stdin and stdout
     #[command(hide = true)]
     Score,
+    /// Print the options as a part of the manual page
+    #[command(hide = true)]
+    Manual,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions { shell: manual::Shell },
 }
 
 fn main() -> ExitCode {
@@ -59,7 +76,8 @@ fn main() -> ExitCode {
         Err(error) => {
             let _ = error.print();
             return if error.use_stderr() {
-                ExitCode::from(exit::USAGE)
+                let line = "wrong command line; see the log";
+                Unit::take().map_or_else(|code| code, |unit| unit.give_up(exit::USAGE, line, None))
             } else {
                 ExitCode::SUCCESS
             };
@@ -67,72 +85,159 @@ fn main() -> ExitCode {
     };
     match args.command {
         Some(Command::Launch(args)) => launch::run(&args),
+        Some(Command::PostStop) => post_stop::run(&post_stop::Told::read(variable)),
         Some(Command::Score) => score(),
-        Some(Command::Check { options, print }) => match load(options) {
-            Ok((config, _)) => {
+        Some(Command::Manual) => show(manual::scdoc(Args::command()).as_bytes()),
+        Some(Command::Completions { shell }) => {
+            show(&manual::completions("mainstayd", &Args::command(), shell))
+        }
+        Some(Command::Check { options, print }) => match recipe(options).read() {
+            Ok(config) => {
                 let text = if print {
                     config::effective_toml(&config)
                 } else {
                     "the configuration is good\n".to_owned()
                 };
-                // A reader that has seen enough (`| head`) is no failure.
-                let _ = std::io::stdout().write_all(text.as_bytes());
-                ExitCode::SUCCESS
+                show(text.as_bytes())
             }
-            Err(code) => code,
+            Err(errors) => {
+                eprintln!("{errors}");
+                ExitCode::from(exit::CONFIG)
+            }
         },
-        None => match load(args.options) {
-            Ok((config, recipe)) => serve(config, recipe),
+        None => match Unit::take() {
+            Ok(unit) => unit.run(recipe(args.options)),
             Err(code) => code,
         },
     }
 }
 
-/// The configuration, and how to read it again.
-fn load(options: Options) -> Result<(Config, Recipe), ExitCode> {
-    let recipe = Recipe {
+/// What the service manager gave this process: sockets, and a line to say how it goes.
+struct Unit {
+    inherited: Inherited,
+    notifier: Notifier,
+}
+
+impl Unit {
+    /// Before anything else is opened.
+    fn take() -> Result<Self, ExitCode> {
+        let inherited = Inherited::take();
+        let notifier = Notifier::from_environment();
+        match inherited {
+            Ok(inherited) => Ok(Self {
+                inherited,
+                notifier,
+            }),
+            Err(error) => {
+                let line = format!("mainstayd: {error}");
+                eprintln!("{line}");
+                let code = match error {
+                    InheritError::Kind { .. } => exit::CONFIG,
+                    InheritError::Environment(_) | InheritError::Os { .. } => exit::OS,
+                };
+                let unit = Self {
+                    inherited: Inherited::default(),
+                    notifier,
+                };
+                Err(unit.give_up(code, &line, None))
+            }
+        }
+    }
+
+    fn run(self, recipe: Recipe) -> ExitCode {
+        match recipe.read() {
+            Ok(config) => self.serve(config, recipe),
+            Err(errors) => {
+                let errors = errors.to_string();
+                eprintln!("{errors}");
+                let first = errors.lines().next().unwrap_or_default();
+                self.give_up(exit::CONFIG, first, None)
+            }
+        }
+    }
+
+    /// Ends with `code` because of what `line` says, already in the log. What starting again does
+    /// not mend is not started again by the manager, but by each client that waits at its sockets:
+    /// these are turned away for a while. SIGTERM ends that.
+    fn give_up(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
+        self.notifier.fatal(line, code, errno);
+        if matches!(code, exit::USAGE | exit::CONFIG) {
+            self.inherited.turn_away(BRAKE);
+        }
+        ExitCode::from(code)
+    }
+
+    fn serve(self, config: Config, recipe: Recipe) -> ExitCode {
+        let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
+        let stream = variable("JOURNAL_STREAM");
+        // For tests alone: there is one journald on a machine, and it is not theirs.
+        let socket =
+            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
+            let line = format!("mainstayd: cannot set up the log: {error}");
+            eprintln!("{line}");
+            return self.give_up(exit::SOFTWARE, &line, None);
+        }
+        // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a
+        // door that the fence still shuts.
+        if let Err(error) = confine::close_to_others() {
+            log::warn!("workers can look into this process: {error}");
+        }
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("mainstay")
+            .build();
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let line = format!("cannot start its threads: {error}");
+                return self.fail(exit::OS, &line, error.raw_os_error());
+            }
+        };
+        let inherited = match self.inherited.try_clone() {
+            Ok(inherited) => inherited,
+            Err(error) => {
+                let line = format!("cannot share its sockets: {error}");
+                return self.fail(exit::OS, &line, error.raw_os_error());
+            }
+        };
+        let run = daemon::run(config, recipe, inherited, self.notifier.clone());
+        match runtime.block_on(run) {
+            Ok(()) => {
+                log::logger().flush();
+                ExitCode::SUCCESS
+            }
+            Err(error) => self.fail(error.exit_code(), &error.to_string(), error.errno()),
+        }
+    }
+
+    fn fail(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
+        logger::last_words(&format!("mainstayd: {line}"));
+        self.give_up(code, line, errno)
+    }
+}
+
+fn show(text: &[u8]) -> ExitCode {
+    // A reader that has seen enough (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text);
+    ExitCode::SUCCESS
+}
+
+/// Where the configuration comes from, now and at each reload.
+fn recipe(options: Options) -> Recipe {
+    Recipe {
         path: options.config,
         overrides: Overrides {
             listen: options.listen,
             state_dir: options.state_dir,
         },
         environment: Environment::from_process(),
-    };
-    match recipe.read() {
-        Ok(config) => Ok((config, recipe)),
-        Err(errors) => {
-            eprintln!("{errors}");
-            Err(ExitCode::from(exit::CONFIG))
-        }
     }
 }
 
-fn serve(config: Config, recipe: Recipe) -> ExitCode {
-    let variable = |name| std::env::var_os(name).and_then(|v| v.into_string().ok());
-    let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-    let style = logger::style(variable("JOURNAL_STREAM").as_deref());
-    if let Err(error) = logger::init(filter.as_deref(), style) {
-        eprintln!("mainstayd: cannot set up the log: {error}");
-        return ExitCode::from(exit::SOFTWARE);
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("mainstay")
-        .build();
-    let runtime = match runtime {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("mainstayd: cannot start its threads: {error}");
-            return ExitCode::from(exit::OS);
-        }
-    };
-    match runtime.block_on(daemon::run(config, recipe)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mainstayd: {error}");
-            ExitCode::from(error.exit_code())
-        }
-    }
+/// What a variable is set to, if it is text.
+fn variable(name: &str) -> Option<String> {
+    std::env::var_os(name).and_then(|value| value.into_string().ok())
 }
 
 fn score() -> ExitCode {

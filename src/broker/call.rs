@@ -165,11 +165,15 @@ impl Call {
         self.request.principal.class().min(self.rule.class)
     }
 
+    /// The name of its tool, raw JSON, if it calls one.
+    pub(super) fn tool_name(&self) -> Option<&[u8]> {
+        self.request.tool.as_ref().map(|range| self.slice(range))
+    }
+
     /// A digest of its tool; 0 if it calls none.
     #[must_use]
     pub fn tool_key(&self) -> u64 {
-        let tool = self.request.tool.as_ref();
-        tool.map_or(0, |range| fnv(self.slice(range)).max(1))
+        self.tool_name().map_or(0, |name| fnv(name).max(1))
     }
 
     /// When it was accepted.

@@ -151,11 +151,12 @@ impl Server {
                         pid: member.worker.pid,
                         method,
                         after,
-                        in_flight: member.calls().clients().count(),
+                        call: wire,
+                        others: member.calls().clients().map(|(other, _)| other).collect(),
                     });
                     bump(&server.stats().condemned);
                     if let Some(parts) = &parts {
-                        server.suspect(parts, Instant::now());
+                        server.suspect(parts, (member.id(), wire), Instant::now());
                     }
                     server.condemn(&member);
                 }

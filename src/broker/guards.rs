@@ -235,8 +235,9 @@ impl Server {
         }
     }
 
-    /// A worker died, or had to be killed, by what may have been this call. Told once a death.
-    pub(super) fn suspect(&self, parts: &Parts, now: Instant) {
+    /// A worker died, or had to be killed, by what may have been this call, which was `at` that
+    /// worker under this id. Told once a death.
+    pub(super) fn suspect(&self, parts: &Parts, at: (u64, u64), now: Instant) {
         let (digest, tool) = (parts.digest(), parts.tool.as_ref().unwrap_or(&parts.method));
         let guards = self.guards();
         guards.marks.store(true, Ordering::Relaxed);
@@ -244,6 +245,8 @@ impl Server {
         if let Some(info) = found {
             emit(&Event::CallQuarantined {
                 server: self.name().to_owned(),
+                worker: at.0,
+                call: at.1,
                 tool: info.tool,
                 digest: digest.to_string(),
                 crashes: info.crashes,

@@ -17,7 +17,7 @@ use super::snapshot::WorkerStatus;
 use super::stats::Stats;
 use crate::config;
 use crate::mcp::era::Era;
-use crate::sys;
+use crate::sys::cgroup::Group;
 use crate::worker::actor::Worker;
 
 /// Which era a worker is locked to.
@@ -91,6 +91,9 @@ pub struct Member {
     pub(super) served: AtomicU64,
     /// Bytes it had when it was ready and had served nobody; 0 is not known.
     pub(super) baseline: AtomicU64,
+    /// Bytes it loses with each call; 0: it does not leak, as far as is known.
+    pub(super) leak: AtomicU64,
+    pub(super) recent: Mutex<super::wear::Recent>,
     answered: AtomicU64,
     last_answer_ms: AtomicU64,
     pinned_until: Mutex<Option<Instant>>,
@@ -127,6 +130,8 @@ impl Member {
             started: now,
             served: AtomicU64::new(0),
             baseline: AtomicU64::new(0),
+            leak: AtomicU64::new(0),
+            recent: Mutex::default(),
             answered: AtomicU64::new(0),
             last_answer_ms: AtomicU64::new(0),
             pinned_until: Mutex::default(),
@@ -312,6 +317,12 @@ impl Member {
         }
     }
 
+    /// Its cgroup, if it has one.
+    #[must_use]
+    pub fn group(&self) -> Option<&Group> {
+        self.worker.group()
+    }
+
     /// For the views.
     #[must_use]
     pub fn status(&self) -> WorkerStatus {
@@ -333,7 +344,9 @@ impl Member {
             age_seconds: self.age().as_secs(),
             calls: self.served(),
             in_flight,
-            memory_bytes: sys::process::resident_bytes(self.worker.pid),
+            memory_bytes: self.memory(),
+            leak_bytes_a_call: self.leak(),
+            processes: self.group().and_then(Group::pids_current),
         }
     }
 }

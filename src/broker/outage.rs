@@ -10,6 +10,7 @@ use super::stats::bump;
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
 use crate::policy::refusal::Refusal;
+use crate::worker::sandbox::HINT;
 
 /// Said, after what happened, when restarts will not help.
 pub(super) const BROKEN: &str =
@@ -55,6 +56,8 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
         Fault::Start(what) | Fault::Refused(what) => (what, true),
         Fault::Death(what) => (what, false),
     };
+    let hint = fence_hint(early && server.is_fenced(), &stderr);
+    let what = what + hint;
     let serving = server.is_serving();
     let (in_a_row, is_down, broken, retry, newly_down) = {
         let mut roster = server.roster();
@@ -109,10 +112,53 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
     server.lane(Era::Modern).refuse_waiters(&refusal);
 }
 
+/// Said of a fenced worker that did not start and whose last words are those of one that was refused
+/// a file. Whether it was the fence nobody can tell from here, but an operator has to think of it.
+fn fence_hint(fenced: bool, stderr: &[String]) -> &'static str {
+    const REFUSED: [&str; 4] = [
+        "Permission denied",
+        "permission denied",
+        "EACCES",
+        "PermissionError",
+    ];
+    let refused = |line: &String| REFUSED.iter().any(|words| line.contains(words));
+    // The launcher says it itself.
+    let said = |line: &String| line.contains(HINT);
+    if fenced && stderr.iter().any(refused) && !stderr.iter().any(said) {
+        HINT
+    } else {
+        ""
+    }
+}
+
 /// A number in 0.0..=1.0 that spreads restarts.
 fn jitter() -> f64 {
     let mut bytes = [0u8; 1];
     // Without randomness restarts are merely not spread.
     let _ = getrandom::fill(&mut bytes);
     f64::from(bytes[0]) / 255.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_fenced_worker_that_was_refused_a_file_gets_the_hint() {
+        let lines = |lines: &[&str]| -> Vec<String> {
+            lines.iter().map(|line| (*line).to_owned()).collect()
+        };
+        let python = lines(&[
+            "Traceback",
+            "PermissionError: [Errno 13] Permission denied: '/x'",
+        ]);
+        let node = lines(&["Error: EACCES: permission denied, open '/x'"]);
+        assert_eq!(fence_hint(true, &python), HINT);
+        assert_eq!(fence_hint(true, &node), HINT);
+        assert_eq!(fence_hint(false, &python), "");
+        assert_eq!(fence_hint(true, &lines(&["Error: no such file"])), "");
+        assert_eq!(fence_hint(true, &[]), "");
+        let said = format!("cannot execute x: Permission denied{HINT}");
+        assert_eq!(fence_hint(true, &[said]), "");
+    }
 }

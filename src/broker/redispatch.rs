@@ -43,35 +43,38 @@ impl Server {
         known.safety()
     }
 
-    /// Deals with the calls that were in flight at `member` when it ended. Returns how many there
-    /// were.
-    pub(super) fn lose(self: &Arc<Self>, member: &Arc<Member>, end: &End) -> usize {
+    /// Deals with the calls that were in flight at `member` when it ended. Returns their ids on
+    /// its wire.
+    pub(super) fn lose(self: &Arc<Self>, member: &Arc<Member>, end: &End) -> Vec<u64> {
         let lost = member.ended();
-        let count = lost.len();
+        let calls = lost.iter().map(|(wire, _)| *wire).collect();
         let now = Instant::now();
-        let mut again = 0;
+        let mut again = Vec::new();
         let mut seen = BTreeSet::new();
-        // What the daemon ended itself, or an outsider killed, was not killed by a call.
-        let suspicious = !end.asked && !end.killed;
-        for mut call in lost {
+        // What the daemon ended itself, or an outsider killed, was not killed by a call. One that needed
+        // more memory than there is may well have been.
+        let suspicious = !end.asked && (!end.killed || end.oom);
+        for (wire, mut call) in lost {
             let parts = call.parts();
             // One death is one failure of the server, however many calls it has cost.
             if member.blame(call.begun(), now) && !end.asked {
                 call.settle(Outcome::WorkerGone);
             }
             if suspicious && seen.insert((parts.tool.clone(), parts.arguments.clone())) {
-                self.suspect(&parts, now);
+                self.suspect(&parts, (member.id(), wire), now);
             }
-            again += usize::from(self.lose_one(member, call, &parts, &end.what, now));
+            if self.lose_one(member, call, &parts, &end.what, now) {
+                again.push(wire);
+            }
         }
-        if again > 0 {
+        if !again.is_empty() {
             emit(&Event::CallsRetried {
                 server: self.name().to_owned(),
                 worker: member.id(),
-                count: again,
+                calls: again,
             });
         }
-        count
+        calls
     }
 
     /// Deals with one call that an upstream will not answer; the upstream itself goes on.

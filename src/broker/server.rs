@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ use crate::mcp::era::Era;
 use crate::mcp::tool_headers::ToolHeaders;
 use crate::policy::refusal::Refusal;
 use crate::policy::restart::Restart;
+use crate::sys::cgroup::{ServerGroup, Tree};
 
 /// What all servers of a daemon share.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub struct Shared {
     pub life: u16,
     /// The binary that launches workers.
     pub launcher: PathBuf,
+    /// Whether a service manager started the daemon, see [`config::Landlock::Auto`].
+    pub is_service: bool,
     /// Where workers get their scratch directories.
     pub scratch_root: PathBuf,
     /// Most starts of one server at a time.
@@ -45,6 +48,8 @@ pub struct Shared {
     pub sessions: Sessions,
     /// Who may call how often.
     pub limits: Arc<Limits>,
+    /// The daemon's cgroups; `None` where it has none.
+    pub tree: Option<Tree>,
     /// Numbers workers.
     pub next_worker: std::sync::atomic::AtomicU64,
 }
@@ -121,6 +126,7 @@ pub struct Server {
     name: String,
     config: Current<config::Server>,
     shared: Arc<Shared>,
+    group: Option<ServerGroup>,
     legacy: Arc<Lane>,
     modern: Arc<Lane>,
     pressure: Arc<Notify>,
@@ -132,6 +138,10 @@ pub struct Server {
     pub(super) modern_wanted: AtomicBool,
     /// Somebody looks after its breaker.
     pub(super) patrolling: AtomicBool,
+    /// The worst stall told since the workers were measured, a `policy::memory::Stall`.
+    pub(super) stall: AtomicU8,
+    /// How short the daemon itself is of memory, a `policy::strain::Level`.
+    pub(super) strain: AtomicU8,
     /// The worker that was told all subscriptions last; see `rebind`.
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
@@ -169,6 +179,7 @@ impl Server {
             config.recovery.max_restart_attempts,
         );
         Arc::new(Self {
+            group: group(&config, &shared),
             legacy: Lane::new(&bounds, Arc::clone(&pressure)),
             modern: Lane::new(&bounds, Arc::clone(&pressure)),
             standing: watch::Sender::new(standing),
@@ -176,6 +187,8 @@ impl Server {
             no_reinitialize: AtomicBool::new(false),
             modern_wanted: AtomicBool::new(false),
             patrolling: AtomicBool::new(false),
+            stall: AtomicU8::new(0),
+            strain: AtomicU8::new(0),
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: Arc::default(),
@@ -235,6 +248,12 @@ impl Server {
     #[must_use]
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// The cgroup of all its workers; `None` for an upstream, and where the daemon has no cgroups.
+    #[must_use]
+    pub fn group(&self) -> Option<&ServerGroup> {
+        self.group.as_ref()
     }
 
     pub(super) fn life(&self) -> u16 {
@@ -403,4 +422,17 @@ impl Server {
         let listens = self.listens.lock().unwrap_or_else(PoisonError::into_inner);
         listens.iter().filter_map(Weak::upgrade).collect()
     }
+}
+
+fn group(config: &config::Server, shared: &Shared) -> Option<ServerGroup> {
+    if matches!(config.program, config::Program::Upstream(_)) {
+        return None;
+    }
+    let tree = shared.tree.as_ref()?;
+    let group = tree.server(&config.name, config.memory.hard_limit);
+    if let Err(error) = group.prepare() {
+        // Each start of a worker tries again, and fails with these words.
+        log::warn!("server {}: {error}", config.name);
+    }
+    Some(group)
 }

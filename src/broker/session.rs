@@ -301,6 +301,14 @@ impl Session {
         stream
     }
 
+    /// Lets go of streams whose answer has been read: a client that lost it in its last moment finds
+    /// it no more.
+    pub(super) fn drop_answered(&self) {
+        self.state()
+            .streams
+            .retain(|(stream, _)| !stream.is_answered());
+    }
+
     /// A stream by its number, the standalone one included.
     #[must_use]
     pub fn stream(&self, number: u64) -> Option<Arc<Stream>> {

@@ -46,11 +46,17 @@ pub struct Snapshot {
     pub connections: u64,
     /// Resident memory of the daemon in bytes; `None` where procfs cannot tell.
     pub memory_bytes: Option<u64>,
+    /// Records of the log that were dropped because its reader did not read.
+    #[serde(default)]
+    pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
     /// The configuration in force and how reloads went.
     #[serde(default)]
     pub configuration: ConfigurationStatus,
+    /// What the daemon has of the machine; `None` from a daemon too old to say.
+    #[serde(default)]
+    pub host: Option<Host>,
 }
 
 /// The configuration in force.
@@ -79,6 +85,30 @@ pub struct ReloadStatus {
     pub accepted: bool,
     /// What it changed, or the first error.
     pub what: String,
+}
+
+/// What the daemon found of the machine when it started: what protects it and its workers, and what
+/// it has to do without.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Its user.
+    pub uid: u32,
+    /// Whether a service manager started it.
+    pub service: bool,
+    /// Version of landlock in the kernel; `None` without.
+    pub landlock: Option<u32>,
+    /// Servers whose workers run without a fence, by name.
+    pub unfenced: Vec<String>,
+    /// How it stands with control groups, one clause.
+    pub cgroup: String,
+    /// What to do to stand better with them; `None` if nothing is missing.
+    pub cgroup_advice: Option<String>,
+    /// Whether the kernel tells of memory pressure (PSI).
+    pub pressure: bool,
+    /// Milliseconds within which the service manager wants a sign of life; `None` if it does not ask.
+    pub watchdog_ms: Option<u64>,
+    /// Descriptors that the daemon may have open.
+    pub open_files: u64,
 }
 
 /// One `[servers.NAME]`.
@@ -237,6 +267,9 @@ pub struct Counters {
     /// Workers replaced because a call's deadline found them stuck.
     #[serde(default)]
     pub condemned: u64,
+    /// Workers killed for want of memory, by the guard or by the kernel.
+    #[serde(default)]
+    pub memory_kills: u64,
 }
 
 /// How long calls took, from acceptance to the last byte of the answer. Everything in it only
@@ -296,6 +329,14 @@ pub struct WorkerStatus {
     pub calls: u64,
     /// Calls it is working on.
     pub in_flight: usize,
-    /// Resident memory in bytes of the process; `None` where procfs cannot tell.
+    /// Memory in bytes: of the worker with all it started where its control group tells, page cache
+    /// left out, else what the process has resident; `None` where neither can be told.
     pub memory_bytes: Option<u64>,
+    /// Bytes it loses with each call, if it leaks.
+    #[serde(default)]
+    pub leak_bytes_a_call: Option<u64>,
+    /// Processes and threads of the worker with all it started; `None` where no control group
+    /// counts them.
+    #[serde(default)]
+    pub processes: Option<u64>,
 }

@@ -21,8 +21,9 @@ use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
 use crate::policy::restart::Rung;
+use crate::sys::cgroup::{Group, LeafLimits};
 use crate::worker::actor::{self, Bounds, End, Inbox, Worker};
-use crate::worker::command::{LaunchSpec, environment};
+use crate::worker::command::{Fence, LaunchSpec, environment};
 use crate::worker::life::Life;
 use crate::worker::scratch::Scratch;
 use crate::worker::upstream;
@@ -98,6 +99,7 @@ fn launch_process(
     let clean = server.roster().restart.rung(Instant::now()) == Rung::Clean;
     let pass: &[String] = if clean { &[] } else { &config.env_pass };
     let bare = clean && !config.env_pass.is_empty();
+    let group = leaf(server, id)?;
     let spec = LaunchSpec {
         server: server.name().to_owned(),
         launcher: shared.launcher.clone(),
@@ -108,10 +110,42 @@ fn launch_process(
         open_files: config.limits.open_files,
         core_bytes: config.limits.core_bytes,
         processes: config.limits.processes,
+        fence: fence(server),
+        group,
     };
-    let (worker, life) =
-        actor::start(id, &spec, scratch, bounds).map_err(|e| causes::one_line(&e))?;
+    let (worker, life) = actor::start(id, &spec, scratch, bounds).map_err(|error| {
+        if let Some(group) = &spec.group {
+            // Nobody is in it; what cannot be removed is pruned at the end of the daemon.
+            let _ = group.remove(Duration::ZERO);
+        }
+        causes::one_line(&error)
+    })?;
     Ok((worker, Life::Process(Box::new(life)), bare))
+}
+
+/// What the fence of its workers opens; `None` if they have none.
+fn fence(server: &Server) -> Option<Fence> {
+    let sandbox = &server.config().sandbox;
+    server.is_fenced().then(|| Fence {
+        read: sandbox.read_paths.clone(),
+        write: sandbox.write_paths.clone(),
+    })
+}
+
+/// A cgroup for the worker; `None` where the daemon has none. Without one that should be there it is
+/// not started: it could not be held to its limits.
+fn leaf(server: &Server, id: u64) -> Result<Option<Group>, String> {
+    let Some(group) = server.group() else {
+        return Ok(None);
+    };
+    let limits = &server.config().limits;
+    let limits = LeafLimits {
+        memory_max: limits.memory,
+        pids_max: limits.pids,
+        cpu_weight: limits.cpu_weight,
+    };
+    let made = group.leaf(id, &limits).map(Some);
+    made.map_err(|error| format!("no control group could be made for it: {error}"))
 }
 
 async fn live(
@@ -196,6 +230,7 @@ fn admit(
             after: since.elapsed(),
         });
     }
+    member.note_baseline();
     member.enter(Phase::Ready);
     if member.worker.pid == 0 {
         // An upstream that opens a session is there: calls may try it.
@@ -245,6 +280,9 @@ fn release(
     member.enter(Phase::Gone);
     server.leave_lanes(member);
     let session = member.session();
+    if end.oom {
+        server.tell_oom(member, end.asked);
+    }
     let lost = server.lose(member, end);
     let era_refused = matches!(refused, Some(Failed::Refused(_))) && server.rule_out(member);
     let fault = match &refused {
@@ -270,7 +308,7 @@ fn release(
         pid: member.worker.pid,
         expected: end.asked && refused.is_none(),
         what: end.what.clone(),
-        in_flight: lost,
+        calls: lost,
     });
     if let Some(session) = session.filter(|s| !s.has_ended()) {
         tokio::spawn(rebind::run(Arc::clone(server), session));
@@ -306,6 +344,13 @@ impl Server {
     pub(super) fn learn_tools(&self, result: &RawValue) {
         self.tool_headers().learn(result);
         self.rules().learn(result);
+    }
+
+    /// Whether its workers are fenced in, as far as the kernel can.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        let landlock = self.config().sandbox.landlock;
+        landlock.applies(self.shared().is_service)
     }
 
     /// Whether any worker takes calls, those of sessions included.

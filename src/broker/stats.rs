@@ -58,6 +58,8 @@ pub struct Stats {
     pub retried: AtomicU64,
     /// Workers replaced because a call's deadline found them stuck.
     pub condemned: AtomicU64,
+    /// Workers killed for want of memory, by the guard or by the kernel.
+    pub memory_kills: AtomicU64,
 }
 
 /// Adds one.
@@ -163,6 +165,7 @@ impl Stats {
             unrouted: read(&self.unrouted),
             retried: read(&self.retried),
             condemned: read(&self.condemned),
+            memory_kills: read(&self.memory_kills),
         }
     }
 }

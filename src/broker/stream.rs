@@ -170,6 +170,15 @@ impl Stream {
         state.answer.is_some() || state.closed
     }
 
+    /// Whether the answer is there and has been read.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        let state = self.state();
+        state
+            .answer
+            .is_some_and(|(answer, _)| state.read_up_to >= answer)
+    }
+
     /// Bytes held.
     #[must_use]
     pub fn bytes(&self) -> usize {

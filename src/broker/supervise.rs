@@ -13,7 +13,6 @@ use super::start;
 use crate::config;
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
-use crate::policy::memory::Guard;
 use crate::policy::pool::{Law, Verdict, View, decide};
 use crate::policy::refusal::{Reason, Refusal};
 
@@ -30,8 +29,7 @@ const SURPLUS: Duration = Duration::from_secs(60);
 pub async fn run(server: Arc<Server>) {
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
-    let mut memory = Guard::default();
-    let mut weighed = Instant::now();
+    let mut memory = memory::Watch::new(Instant::now());
     let mut refusals = Refusals::default();
     loop {
         if news.borrow_and_update().stopping {
@@ -44,7 +42,7 @@ pub async fn run(server: Arc<Server>) {
         let net = Instant::now() + wait.min(health_check);
         let due = server.deadlines().next().map_or(net, |at| at.min(net));
         let due = match server.has_processes() {
-            true => due.min(weighed + memory::LOOK),
+            true => due.min(memory.next()),
             false => due,
         };
         tokio::select! {
@@ -54,10 +52,9 @@ pub async fn run(server: Arc<Server>) {
         }
         server.recycle();
         refusals.tell(&server);
-        if weighed.elapsed() >= memory::LOOK {
-            weighed = Instant::now();
-            server.weigh(&mut memory, weighed);
-        }
+        let now = Instant::now();
+        server.weigh(&mut memory, now);
+        server.press(&memory, now);
         if last_check.elapsed() >= health_check {
             last_check = Instant::now();
             server.check_idle();
@@ -362,7 +359,12 @@ impl Server {
         let left = {
             let mut roster = self.roster();
             let since = *roster.surplus_since.entry(era).or_insert(now);
-            let left = SURPLUS.saturating_sub(now.duration_since(since));
+            let patience = if self.is_trimmed() {
+                Duration::ZERO
+            } else {
+                SURPLUS
+            };
+            let left = patience.saturating_sub(now.duration_since(since));
             if left.is_zero() {
                 roster.surplus_since.remove(&era);
             }

@@ -3,7 +3,6 @@
 //! business.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -34,7 +33,7 @@ impl Member {
         mut call: Box<Call>,
         lease: Lease,
     ) -> Result<(), (SendError, Option<Box<Call>>)> {
-        self.served.fetch_add(1, Ordering::Relaxed);
+        self.note_call(&call);
         call.begin(Instant::now());
         let request = call.request();
         let (message, id) = (request.message.clone(), request.id.clone());
@@ -200,12 +199,12 @@ impl Member {
         clippy::vec_box,
         reason = "calls travel in their boxes; unpacking them would copy each"
     )]
-    pub(super) fn ended(&self) -> Vec<Box<Call>> {
+    pub(super) fn ended(&self) -> Vec<(u64, Box<Call>)> {
         let entries = self.calls().close();
         let mut lost = Vec::new();
-        for (_, entry) in entries {
+        for (wire, entry) in entries {
             match entry {
-                Entry::Client(call, _lease) => lost.push(call),
+                Entry::Client(call, _lease) => lost.push((wire, call)),
                 Entry::Listen(listen) => listen.leg_ended(self.id(), None),
                 Entry::Own(_) | Entry::Forsaken { .. } => {}
             }

@@ -2,12 +2,13 @@
 //! what must hold between tables. It knows text, not files.
 
 use super::guard::{breaker, memory, rate_limit};
+use super::limits::{ReadLimits, limits};
 use super::principals::principals;
 use super::section::{listen, path, pool, recovery, sessions};
 use super::server::{Defaults, ReadServer, bounds, server};
 use super::source::{Place, Report, Source};
 use super::table::Table;
-use super::{Auth, Listen, Pool, Principal, Program, Recovery, Server, Sessions};
+use super::{Auth, Cgroup, Listen, Pool, Principal, Program, Recovery, Server, Sessions};
 use crate::policy::{breaker::Settings, bucket::Limit, memory::Limits};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub(super) struct Document {
     pub(super) auth: Auth,
     pub(super) principals: Vec<Principal>,
     pub(super) state_dir: Option<PathBuf>,
+    pub(super) cgroup: Cgroup,
     pub(super) admin_socket: Option<(PathBuf, Place)>,
     defaults: Defaults,
     servers: BTreeMap<String, ReadServer>,
@@ -44,6 +46,10 @@ impl Document {
         self.listen = listen(&root.table("listen"));
         self.sessions = sessions(&root.table("sessions"));
         self.state_dir = path(&root, "state_dir", "\"/var/lib/mainstay\"");
+        let cgroup = root.item("cgroup");
+        if let Some(cgroup) = cgroup.and_then(|item| item.choice(Cgroup::NAMES)) {
+            self.cgroup = cgroup;
+        }
         let admin = root.table("admin");
         self.admin_socket =
             path(&admin, "socket", "\"/run/mainstay/mainstay.sock\"").map(|socket| {
@@ -59,6 +65,7 @@ impl Document {
             recovery: recovery(&root.table("recovery"), &Recovery::default()),
             breaker: breaker(&root.table("breaker"), &Settings::default()),
             memory: memory(&root.table("memory"), &Limits::default()),
+            limits: limits(&root.table("limits"), &ReadLimits::default()),
         };
         self.rate_limit = rate_limit(&root.table("rate_limit"), &Limit::default());
         (self.auth, self.principals) = principals(&root, &self.rate_limit);
@@ -81,6 +88,8 @@ impl Document {
             "recovery",
             "breaker",
             "memory",
+            "limits",
+            "cgroup",
             "rate_limit",
             "auth",
             "principals",

@@ -4,7 +4,7 @@
 use super::value::{format_size, format_span};
 use super::{Bearer, Config, Failure, Principal, Program, Server, Tokens, Tool, Upstream};
 use crate::policy::{breaker, bucket::Limit};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The configuration as TOML, every key written out.
@@ -12,6 +12,7 @@ use std::time::Duration;
 pub fn effective_toml(config: &Config) -> String {
     let mut out = Lines::default();
     out.text("state_dir", &path(&config.state_dir));
+    out.text("cgroup", config.cgroup.as_str());
 
     out.table("listen");
     let listen = &config.listen;
@@ -131,6 +132,14 @@ fn write_server(out: &mut Lines, server: &Server) {
         out.value("open_files", limits.open_files);
         out.size("core_bytes", limits.core_bytes);
         out.value("processes", limits.processes.unwrap_or_default());
+        out.size("memory", limits.memory);
+        out.value("pids", limits.pids.unwrap_or_default());
+        out.value("cpu_weight", limits.cpu_weight);
+        out.table(&format!("servers.{name}.sandbox"));
+        let sandbox = &server.sandbox;
+        out.text("landlock", sandbox.landlock.as_str());
+        out.paths("read_paths", &sandbox.read_paths);
+        out.paths("write_paths", &sandbox.write_paths);
     }
 }
 
@@ -229,6 +238,11 @@ impl Lines {
 
     fn texts(&mut self, key: &str, texts: &[String]) {
         self.value(key, toml::Value::from(texts.to_vec()));
+    }
+
+    fn paths(&mut self, key: &str, paths: &[PathBuf]) {
+        let texts: Vec<String> = paths.iter().map(|one| path(one)).collect();
+        self.texts(key, &texts);
     }
 
     fn size(&mut self, key: &str, bytes: u64) {

@@ -14,9 +14,9 @@ const MOST: u64 = 1_000_000;
 /// Calls in flight of a server at most: workers times calls per worker, rounded down.
 const MOST_PROBES: u64 = 10_000;
 /// No process of any use lives on less.
-const SMALLEST_MEMORY: u64 = 1 << 20;
+pub(super) const SMALLEST_MEMORY: u64 = 1 << 20;
 /// Above what a host has, far below what overflows a sum.
-const LARGEST_MEMORY: u64 = 1 << 50;
+pub(super) const LARGEST_MEMORY: u64 = 1 << 50;
 
 /// `[breaker]`; what is not written is taken from `base`.
 pub(super) fn breaker(table: &Table<'_>, base: &breaker::Settings) -> breaker::Settings {

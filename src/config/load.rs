@@ -162,6 +162,7 @@ fn complete(
         listen,
         admin: Admin { socket },
         state_dir,
+        cgroup: document.cgroup,
         sessions: document.sessions,
         rate_limit: document.rate_limit,
         auth: document.auth,

@@ -18,6 +18,7 @@ mod error;
 mod guard;
 mod guards;
 mod item;
+mod limits;
 mod load;
 mod model;
 mod principals;
@@ -39,7 +40,8 @@ pub use error::{ConfigError, Errors};
 pub use guards::{Auth, Failure, Principal, Tokens, Tool};
 pub use load::{SYSTEM_FILE, from_str, load};
 pub use model::{
-    Admin, Config, Era, Listen, Pool, Program, Recovery, Rlimits, Server, Sessions, State,
+    Admin, Cgroup, Config, Era, Landlock, Listen, Pool, Program, Recovery, Rlimits, Sandbox,
+    Server, Sessions, State,
 };
 pub use principals::{check_name, parse_hash};
 pub use recipe::Recipe;

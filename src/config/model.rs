@@ -21,6 +21,8 @@ pub struct Config {
     pub admin: Admin,
     /// `state_dir`: where the daemon keeps its files; absolute.
     pub state_dir: PathBuf,
+    /// `cgroup`: which control group the daemon may take for its own.
+    pub cgroup: Cgroup,
     /// `[sessions]`: bounds on sessions and streams.
     pub sessions: Sessions,
     /// `[rate_limit]`: what each principal may do, over all servers.
@@ -31,6 +33,35 @@ pub struct Config {
     pub principals: Vec<Principal>,
     /// `[servers.NAME]`, sorted by name, never empty; exactly one has `default` set.
     pub servers: Vec<Server>,
+}
+
+/// Which control group the daemon may take for its own, to put itself and each worker into a part
+/// of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cgroup {
+    /// The one that systemd has delegated to it.
+    #[default]
+    Auto,
+    /// The one it was started in, with all processes that are in it.
+    Own,
+    /// None.
+    Off,
+}
+
+impl Cgroup {
+    /// Every choice with its name in the configuration.
+    pub(super) const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("own", Self::Own), ("off", Self::Off)];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Own => "own",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// `[listen]`: the HTTP listener and what it accepts.
@@ -165,6 +196,8 @@ pub struct Server {
     pub tools: BTreeMap<String, Tool>,
     /// Resource limits of each worker process.
     pub limits: Rlimits,
+    /// What its workers may reach of the host.
+    pub sandbox: Sandbox,
 }
 
 impl Server {
@@ -218,6 +251,7 @@ impl Server {
             failure: Failure::default(),
             tools: BTreeMap::new(),
             limits: Rlimits::default(),
+            sandbox: Sandbox::default(),
         };
         if is_upstream {
             upstream::adapt(&mut server);
@@ -357,7 +391,8 @@ impl Default for Recovery {
     }
 }
 
-/// `[servers.NAME.limits]`: resource limits of each worker process (setrlimit(2)).
+/// `[limits]` and `[servers.NAME.limits]`: what each worker may have. The first three are kept by
+/// each of its processes (setrlimit(2)), the others by its control group, where it has one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rlimits {
     /// `RLIMIT_NOFILE`, at least 16.
@@ -366,6 +401,12 @@ pub struct Rlimits {
     pub core_bytes: u64,
     /// `RLIMIT_NPROC`, counted per user; `None` (`0`) leaves it alone.
     pub processes: Option<u64>,
+    /// Bytes of memory of a worker with all it starts, at most `memory.hard_limit`.
+    pub memory: u64,
+    /// Processes and threads of a worker with all it starts; `None` (`0`) is no limit.
+    pub pids: Option<u64>,
+    /// Share of the CPU of a worker with all it starts, 1 to 10,000.
+    pub cpu_weight: u64,
 }
 
 impl Default for Rlimits {
@@ -374,6 +415,67 @@ impl Default for Rlimits {
             open_files: 1024,
             core_bytes: 0,
             processes: None,
+            memory: worker_memory(&memory::Limits::default()),
+            pids: Some(512),
+            cpu_weight: 100,
         }
     }
+}
+
+/// `[servers.NAME.sandbox]`: what the workers of a server may reach of the host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// Whether they are fenced in with landlock(7).
+    pub landlock: Landlock,
+    /// Open for reading and executing beside the usual; absolute.
+    pub read_paths: Vec<PathBuf>,
+    /// Open for writing too; absolute.
+    pub write_paths: Vec<PathBuf>,
+}
+
+/// Whether workers are fenced in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Landlock {
+    /// Where a service manager started the daemon: there workers have no business in anybody's
+    /// files. A daemon started in a shell runs programs of its user on files of its user.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Landlock {
+    /// Every value with its name in the configuration.
+    pub(super) const NAMES: &'static [(&'static str, Self)] =
+        &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)];
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::Off => "off",
+        }
+    }
+
+    /// Whether workers are fenced in; `service` is whether a service manager started the daemon.
+    #[must_use]
+    pub const fn applies(self, service: bool) -> bool {
+        match self {
+            Self::Auto => service,
+            Self::On => true,
+            Self::Off => false,
+        }
+    }
+}
+
+/// What one worker may use unless somebody says otherwise: from the soft limit on, one alone cannot
+/// pass the hard one. Never so little that no interpreter would start.
+pub(super) fn worker_memory(server: &memory::Limits) -> u64 {
+    const LEAST: u64 = 256 << 20;
+    let between = server.hard_limit.saturating_sub(server.soft_limit);
+    between.max(LEAST).min(server.hard_limit)
 }

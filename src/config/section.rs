@@ -1,7 +1,7 @@
 //! The tables that are about the daemon as a whole, and the two that servers share with them
 //! (`guard` has more): their keys, ranges and formats. It knows nothing of other tables.
 
-use super::item::quoted;
+use super::item::{Item, quoted};
 use super::source::Place;
 use super::table::Table;
 use super::{Listen, Pool, Recovery, Sessions};
@@ -111,7 +111,20 @@ pub(super) fn recovery(table: &Table<'_>, base: &Recovery) -> Recovery {
 
 /// An absolute path.
 pub(super) fn path(table: &Table<'_>, key: &'static str, example: &str) -> Option<PathBuf> {
-    let item = table.item(key)?;
+    absolute(&table.item(key)?, example)
+}
+
+/// A list of absolute paths; the wrong ones are reported and left out.
+pub(super) fn paths(table: &Table<'_>, key: &'static str, example: &str) -> Vec<PathBuf> {
+    let items = table.item(key).and_then(|item| item.items(example));
+    items
+        .into_iter()
+        .flatten()
+        .filter_map(|item| absolute(&item, example))
+        .collect()
+}
+
+fn absolute(item: &Item<'_>, example: &str) -> Option<PathBuf> {
     let text = item.text(example)?;
     if !Path::new(text).is_absolute() {
         item.wrong(format!(

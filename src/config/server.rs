@@ -3,22 +3,19 @@
 
 use super::guard::{breaker, call_timeouts, failure, memory, own_rate_limit, retry};
 use super::item::Item;
-use super::section::{LARGEST_BUFFER, ReadPool, path, pool, recovery};
+use super::limits::{ReadLimits, server_limits};
+use super::section::{LARGEST_BUFFER, ReadPool, path, paths, pool, recovery};
 use super::source::Place;
 use super::table::Table;
 use super::tool::tools;
 use super::upstream::{self, refuse_process_keys, url};
-use super::{Era, Pool, Program, Recovery, Rlimits, Server, State};
+use super::{Era, Landlock, Pool, Program, Recovery, Sandbox, Server, State};
 use crate::policy::{breaker::Settings, memory::Limits};
 use std::collections::BTreeMap;
 
 /// More calls than this in one process are a typing error.
 const MOST_CONCURRENCY: u64 = 10_000;
 const MOST_QUEUED: u64 = 1_000_000;
-/// Below this no interpreter starts.
-const FEWEST_FILES: u64 = 16;
-/// The kernel's own ceiling (`fs.nr_open` may go up to about this).
-const MOST_FILES: u64 = 1 << 30;
 
 /// What the tables at the top say for every server.
 pub(super) struct Defaults {
@@ -26,6 +23,7 @@ pub(super) struct Defaults {
     pub(super) recovery: Recovery,
     pub(super) breaker: Settings,
     pub(super) memory: Limits,
+    pub(super) limits: ReadLimits,
 }
 
 impl Default for Defaults {
@@ -39,6 +37,7 @@ impl Default for Defaults {
             recovery: Recovery::default(),
             breaker: Settings::default(),
             memory: Limits::default(),
+            limits: ReadLimits::default(),
         }
     }
 }
@@ -108,8 +107,12 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     );
     table.count("queue_size", 1..=MOST_QUEUED, &mut server.queue_size);
     let queue = table.size("queue_bytes", 1..=LARGEST_BUFFER, &mut server.queue_bytes);
-    server.limits = limits(&table.table("limits"));
+    server.sandbox = sandbox(&table.table("sandbox"));
     guards(table, &mut server, defaults);
+    if !is_upstream {
+        let limits = table.table("limits");
+        server.limits = server_limits(&limits, &defaults.limits, &server.memory);
+    }
     refused(table);
     table.finish();
     let at = table.place().clone();
@@ -303,18 +306,19 @@ pub(super) fn bounds(table: &Table<'_>, read: ReadPool, report: bool) -> Pool {
     pool
 }
 
-/// `[servers.NAME.limits]`
-fn limits(table: &Table<'_>) -> Rlimits {
-    let mut limits = Rlimits::default();
-    table.count(
-        "open_files",
-        FEWEST_FILES..=MOST_FILES,
-        &mut limits.open_files,
-    );
-    table.size("core_bytes", 0..=LARGEST_BUFFER, &mut limits.core_bytes);
-    table.optional_count("processes", &mut limits.processes);
+/// `[servers.NAME.sandbox]`
+fn sandbox(table: &Table<'_>) -> Sandbox {
+    let mut sandbox = Sandbox::default();
+    if let Some(landlock) = table
+        .item("landlock")
+        .and_then(|item| item.choice(Landlock::NAMES))
+    {
+        sandbox.landlock = landlock;
+    }
+    sandbox.read_paths = paths(table, "read_paths", "[\"/srv/music\"]");
+    sandbox.write_paths = paths(table, "write_paths", "[\"/srv/music\"]");
     table.finish();
-    limits
+    sandbox
 }
 
 /// Keys that people know from elsewhere, with what to do instead.

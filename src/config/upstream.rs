@@ -219,7 +219,15 @@ fn headers(table: &Table<'_>) -> BTreeMap<String, String> {
 
 /// Keys that are about a process, refused for a server that has none.
 pub(super) fn refuse_process_keys(table: &Table<'_>) {
-    for key in ["env", "env_pass", "cwd", "limits", "stop_grace", "memory"] {
+    for key in [
+        "env",
+        "env_pass",
+        "cwd",
+        "limits",
+        "stop_grace",
+        "memory",
+        "sandbox",
+    ] {
         if let Some(item) = table.find(key) {
             item.wrong("is about a process, and a server with a `url` has none here; remove it");
         }

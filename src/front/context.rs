@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use tokio::sync::watch;
+
 use super::auth::Auth;
 use super::origin::Gate;
 use crate::broker::catalog::Catalog;
@@ -27,6 +29,8 @@ pub struct Context {
     pub draining: Arc<AtomicBool>,
     /// Open connections.
     pub connections: Arc<AtomicU64>,
+    /// Changes when connections should be closed as soon as they are idle: memory is short.
+    pub thinned: watch::Receiver<u64>,
 }
 
 /// What the configuration says of requests, whatever server they are for.
@@ -43,16 +47,16 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// The terms of a configuration for a listener bound to `address`.
+    /// The terms of a configuration for a listener bound to `addresses`.
     #[must_use]
-    pub fn new(config: &Config, address: SocketAddr, auth: Auth) -> Self {
+    pub fn new(config: &Config, addresses: &[SocketAddr], auth: Auth) -> Self {
         Self {
             listen: config.listen.clone(),
             streams: StreamBounds {
                 buffer: config.sessions.stream_buffer_bytes,
                 retention: config.sessions.stream_retention,
             },
-            gate: Gate::new(&config.listen, address),
+            gate: Gate::new(&config.listen, addresses),
             auth,
         }
     }

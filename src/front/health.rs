@@ -34,6 +34,9 @@ pub fn health(snapshot: &Snapshot) -> Report {
             phase: &snapshot.phase,
             version: &snapshot.version,
             uptime_seconds: snapshot.uptime_seconds,
+            host: snapshot.host.as_ref().map(|host| Machine {
+                cgroup: &host.cgroup,
+            }),
             servers: servers.collect(),
         },
         able(snapshot),
@@ -78,12 +81,20 @@ pub fn server(snapshot: &Snapshot, name: &str) -> Option<Report> {
     Some(report(&Server::of(server), serving))
 }
 
+/// Of the machine only what an operator of a dashboard needs; the rest is for `mainstayctl doctor`.
+#[derive(Serialize)]
+struct Machine<'a> {
+    cgroup: &'a str,
+}
+
 #[derive(Serialize)]
 struct Daemon<'a> {
     status: Health,
     phase: &'a str,
     version: &'a str,
     uptime_seconds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Machine<'a>>,
     servers: BTreeMap<&'a str, Server<'a>>,
 }
 
@@ -190,6 +201,7 @@ mod tests {
             parse(&report),
             json!({
                 "status": "degraded", "phase": "serving", "version": "0.1.0", "uptime_seconds": 7980,
+                "host": {"cgroup": "not used: this machine has no cgroup v2"},
                 "servers": {
                     "music": {
                         "status": "ok", "era": "legacy+modern", "workers_ready": 5,

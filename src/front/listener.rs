@@ -2,10 +2,12 @@
 //! time-outs, a pause instead of a spin when file descriptors run out, and a drain at the end.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -25,15 +27,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Largest request head.
 const HEAD: usize = 64 * 1024;
 
-/// Accepts until `stop` becomes true, then lets open connections finish for `drain`.
+/// Accepts from all `listeners` until `stop` becomes true, then lets open connections finish for
+/// `drain`.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     context: Arc<Context>,
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
     let places = Arc::new(Semaphore::new(context.terms().listen.max_connections));
     let mut connections = JoinSet::new();
+    let mut turn = 0;
     loop {
         // A place first: beyond the limit connections wait in the kernel's backlog.
         let place = tokio::select! {
@@ -44,7 +48,7 @@ pub async fn serve(
             break;
         };
         let (socket, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listeners, &mut turn) => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_transient(&error) {
@@ -66,7 +70,7 @@ pub async fn serve(
         });
         while connections.try_join_next().is_some() {}
     }
-    drop(listener);
+    drop(listeners);
     let finished = async { while connections.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, finished).await.is_err() {
         log::warn!(
@@ -77,9 +81,35 @@ pub async fn serve(
     }
 }
 
+/// The next connection of any listener; each is asked first in its `turn`, so that none of them
+/// keeps the others waiting.
+async fn accept(
+    listeners: &[TcpListener],
+    turn: &mut usize,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        for place in 0..listeners.len() {
+            let at = (*turn + place) % listeners.len();
+            if let Poll::Ready(accepted) = listeners[at].poll_accept(context) {
+                *turn = at + 1;
+                return Poll::Ready(accepted);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 async fn stopped(stop: &mut watch::Receiver<bool>) {
     // A sender that is gone means the same.
     let _ = stop.wait_for(|s| *s).await;
+}
+
+async fn changed(thinned: &mut watch::Receiver<u64>) {
+    // Without a sender nobody will say so any more.
+    if thinned.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// The peer's own doing, nothing to wait for.
@@ -119,6 +149,8 @@ async fn connection(
         .max_buf_size(HEAD)
         .serve_connection(TokioIo::new(Paced::new(socket, Arc::clone(&pace))), service);
     tokio::pin!(connection);
+    let mut thinned = context.thinned.clone();
+    thinned.mark_unchanged();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         why = pace.overdue(header_timeout) => {
@@ -128,6 +160,18 @@ async fn connection(
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
+        }
+        // Its next request comes on a new one.
+        () = changed(&mut thinned) => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                why = pace.overdue(header_timeout) => {
+                    log::debug!("a connection is closed: {why}");
+                    return;
+                }
+                () = stopped(&mut stop) => connection.await,
+            }
         }
     };
     if let Err(error) = ended {

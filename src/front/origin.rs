@@ -12,7 +12,7 @@ use crate::config::Listen;
 pub struct Gate {
     hosts: Vec<String>,
     origins: Vec<String>,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
 }
 
 /// Why a request was not let in.
@@ -25,13 +25,13 @@ pub enum Stopped {
 }
 
 impl Gate {
-    /// The rule of this configuration, for a listener bound to `address`.
+    /// The rule of this configuration, for listeners bound to `addresses`.
     #[must_use]
-    pub fn new(listen: &Listen, address: SocketAddr) -> Self {
+    pub fn new(listen: &Listen, addresses: &[SocketAddr]) -> Self {
         Self {
             hosts: listen.allowed_hosts.clone(),
             origins: listen.allowed_origins.clone(),
-            address,
+            addresses: addresses.to_vec(),
         }
     }
 
@@ -82,7 +82,10 @@ impl Gate {
         let ip = literal(name);
         // Listening everywhere says that other hosts are meant to call; a rebinding attack needs
         // a name, never an address.
-        ip.is_some_and(|ip| ip == self.address.ip() || self.address.ip().is_unspecified())
+        ip.is_some_and(|ip| {
+            let mut own = self.addresses.iter().map(SocketAddr::ip);
+            own.any(|own| own == ip || own.is_unspecified())
+        })
     }
 
     fn allows_origin(&self, origin: &str) -> bool {
@@ -130,7 +133,7 @@ mod tests {
             allowed_origins: own(origins),
             ..Listen::default()
         };
-        Gate::new(&listen, address.parse().unwrap())
+        Gate::new(&listen, &[address.parse().unwrap()])
     }
 
     fn headers(host: &str, origin: Option<&str>) -> HeaderMap {

@@ -1,11 +1,12 @@
 //! Every state change the daemon reports, as one enum. An event knows its name, how serious it
-//! is, its sentence and its fields; it does not know who reads it. The log is the first reader,
-//! a native journald sink will be the next. Counting is not done here: the broker counts.
+//! is, its sentence and its fields; it does not know who reads it. Counting is not done here: the
+//! broker counts.
 
 use super::escape::escape;
 use super::fields::rest;
 use super::sentence::sentence;
 use log::Record;
+use std::panic::Location;
 use std::time::Duration;
 
 /// Target of all events in the log, so that a filter can name them.
@@ -14,6 +15,8 @@ pub const TARGET: &str = "mainstay";
 const SAMPLE_LIMIT: usize = 200;
 /// Bytes of what a reload has changed, or of what is wrong with a configuration.
 pub(super) const CHANGES_LIMIT: usize = 1000;
+/// Calls that an event names, by the ids that their worker knows them by; the others are counted.
+pub(super) const CALLS_NAMED: usize = 16;
 
 /// A state change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +89,8 @@ pub enum Event {
         expected: bool,
         /// How it ended, such as `exited with status 1` or `was killed by SIGKILL`.
         what: String,
-        /// Calls it took with it.
-        in_flight: usize,
+        /// Calls it took with it, by their ids on its wire.
+        calls: Vec<u64>,
     },
     /// A worker is being replaced although it works.
     WorkerRecycled {
@@ -203,8 +206,10 @@ pub enum Event {
         method: String,
         /// How long ago.
         after: Duration,
+        /// The call, by its id on the worker's wire.
+        call: u64,
         /// Other calls it has.
-        in_flight: usize,
+        others: Vec<u64>,
     },
     /// Calls of a dead worker were sent to another one.
     CallsRetried {
@@ -212,13 +217,17 @@ pub enum Event {
         server: String,
         /// The dead worker's number.
         worker: u64,
-        /// How many.
-        count: usize,
+        /// Which, by their ids on its wire.
+        calls: Vec<u64>,
     },
     /// A call has cost so many workers their life that it is not sent to another.
     CallQuarantined {
         /// Its server.
         server: String,
+        /// The worker that died last.
+        worker: u64,
+        /// The call's id on its wire.
+        call: u64,
         /// The tool.
         tool: String,
         /// Digest of tool and arguments.
@@ -249,7 +258,7 @@ pub enum Event {
         /// How long it lasted.
         after: Duration,
     },
-    /// The workers of a server together are above the soft limit.
+    /// The workers of a server together are above the soft limit, or wait for memory.
     MemorySoft {
         /// The server.
         server: String,
@@ -257,6 +266,8 @@ pub enum Event {
         bytes: u64,
         /// The limit.
         limit: u64,
+        /// It is for the waiting, not for the limit.
+        stalled: bool,
     },
     /// A worker is killed for the memory of all.
     MemoryHard {
@@ -272,8 +283,55 @@ pub enum Event {
         growth: u64,
         /// The server's hard limit.
         limit: u64,
-        /// Calls it takes with it.
-        in_flight: usize,
+        /// The workers get nothing done for want of memory: it is for that, not for the limit.
+        stalled: bool,
+        /// Bytes it loses with each call, if it leaks.
+        bytes_a_call: Option<u64>,
+        /// Calls it takes with it, by their ids on its wire.
+        calls: Vec<u64>,
+        /// Their tools, such as `echo, render (2)`.
+        tools: String,
+    },
+    /// The kernel killed a worker for want of memory.
+    WorkerOom {
+        /// Its server.
+        server: String,
+        /// Its number.
+        worker: u64,
+        /// Its process id.
+        pid: u32,
+        /// The most memory it had; `None` where the kernel does not tell.
+        bytes: Option<u64>,
+        /// Its own limit.
+        limit: u64,
+        /// Calls it took with it, by their ids on its wire.
+        calls: Vec<u64>,
+        /// Their tools.
+        tools: String,
+    },
+    /// A worker loses memory with each call. Told once a worker.
+    LeakFound {
+        /// Its server.
+        server: String,
+        /// Its number.
+        worker: u64,
+        /// Its process id.
+        pid: u32,
+        /// Bytes for each call, of the tool if it is one tool's.
+        bytes_a_call: u64,
+        /// The tool whose calls do it, if that could be told.
+        tool: Option<String>,
+        /// Calls it was seen over.
+        calls: u64,
+        /// Its memory.
+        bytes: u64,
+    },
+    /// The daemon itself was told that memory is short, or it is over.
+    OwnMemory {
+        /// How far it goes now, from 0 (all is well) to 3.
+        level: u8,
+        /// What it does now.
+        what: &'static str,
     },
     /// Restarts of a server go on more thoroughly, or more slowly.
     RungReached {
@@ -294,6 +352,11 @@ pub enum Event {
         on: bool,
         /// Calls in flight.
         in_flight: usize,
+    },
+    /// Records of the log were dropped because its reader did not read.
+    LogDropped {
+        /// How many.
+        count: u64,
     },
 }
 
@@ -318,20 +381,30 @@ impl Event {
 }
 
 /// Tells the log about a state change. Costs one comparison where its level is filtered out.
+#[track_caller]
 pub fn emit(event: &Event) {
-    let level = event.level();
-    if !log::log_enabled!(target: TARGET, level) {
-        return;
+    if log::log_enabled!(target: TARGET, event.level()) {
+        as_record(event, |record| log::logger().log(record));
     }
-    let fields = event.fields();
-    log::logger().log(
+}
+
+/// Shows the event as a record of the log, said by the caller.
+#[track_caller]
+pub(super) fn as_record<T>(event: &Event, read: impl FnOnce(&Record<'_>) -> T) -> T {
+    let place = Location::caller();
+    let mut fields = event.fields();
+    fields.push(("message_id", event.message_id().to_owned()));
+    fields.push(("priority", event.priority().to_string()));
+    read(
         &Record::builder()
-            .level(level)
+            .level(event.level())
             .target(TARGET)
+            .file_static(Some(place.file()))
+            .line(Some(place.line()))
             .args(format_args!("{}", event.message()))
             .key_values(&fields)
             .build(),
-    );
+    )
 }
 
 /// The words of a stranger, fit to stand in a sentence.
@@ -352,7 +425,7 @@ mod tests {
             pid: 4711,
             expected,
             what,
-            in_flight,
+            calls: (100..).take(in_flight).collect(),
         }
     }
 
@@ -365,18 +438,28 @@ mod tests {
             "worker 3 of music (pid 4711) was killed by SIGKILL with 2 calls in flight"
         );
         let wanted = [
-            ("event", "worker_exited"),
+            ("event", "worker_died"),
             ("server", "music"),
             ("worker", "3"),
             ("pid", "4711"),
             ("expected", "false"),
             ("in_flight", "2"),
             ("what", "was killed by SIGKILL"),
+            ("call", "100"),
+            ("call", "101"),
         ];
         assert_eq!(
             event.fields(),
             wanted.map(|(key, value)| (key, value.to_owned()))
         );
+    }
+
+    #[test]
+    fn of_many_calls_only_some_are_named() {
+        let fields = exited(false, "exited", 1000).fields();
+        let named = fields.iter().filter(|(key, _)| *key == "call").count();
+        assert_eq!(named, CALLS_NAMED);
+        assert!(fields.contains(&("in_flight", "1000".to_owned())));
     }
 
     #[test]

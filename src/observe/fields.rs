@@ -1,7 +1,7 @@
 //! What an event says beside its name and its subject, as keys and values for programs. Keys stay.
 
 use super::escape::escape;
-use super::event::{CHANGES_LIMIT, Event, cut};
+use super::event::{CALLS_NAMED, CHANGES_LIMIT, Event, cut};
 
 /// The fields, in a fixed order.
 #[expect(
@@ -47,13 +47,14 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
         }
         Event::WorkerExited {
             expected,
-            in_flight,
+            calls,
             what,
             ..
         } => {
             add("expected", expected);
-            add("in_flight", in_flight);
+            add("in_flight", &calls.len());
             add("what", &cut(what));
+            name_calls(calls, add);
         }
         Event::WorkerRecycled { reason, .. } => add("reason", &cut(reason)),
         Event::WorkerJunk { count, .. } => add("count", count),
@@ -117,17 +118,24 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
         Event::WorkerStuck {
             method,
             after,
-            in_flight,
+            call,
+            others,
             ..
         } => {
             add("method", &cut(method));
             add("after_ms", &after.as_millis());
-            add("in_flight", in_flight);
+            add("in_flight", &others.len());
+            add("call", call);
+            name_calls(others, add);
         }
-        Event::CallsRetried { count, .. } | Event::QuarantineCleared { count, .. } => {
-            add("count", count);
+        Event::LogDropped { count } => add("count", count),
+        Event::CallsRetried { calls, .. } => {
+            add("count", &calls.len());
+            name_calls(calls, add);
         }
+        Event::QuarantineCleared { count, .. } => add("count", count),
         Event::CallQuarantined {
+            call,
             tool,
             digest,
             crashes,
@@ -138,24 +146,73 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
             add("digest", digest);
             add("crashes", crashes);
             add("lasts_ms", &lasts.as_millis());
+            add("call", call);
         }
         Event::ShedStarted { reason, .. } => add("reason", &cut(reason)),
         Event::ShedEnded { after, .. } => add("after_ms", &after.as_millis()),
-        Event::MemorySoft { bytes, limit, .. } => {
+        Event::MemorySoft {
+            bytes,
+            limit,
+            stalled,
+            ..
+        } => {
             add("bytes", bytes);
             add("limit", limit);
+            add("stalled", stalled);
         }
         Event::MemoryHard {
             bytes,
             growth,
             limit,
-            in_flight,
+            stalled,
+            bytes_a_call,
+            calls,
+            tools,
             ..
         } => {
             add("bytes", bytes);
             add("growth", growth);
             add("limit", limit);
-            add("in_flight", in_flight);
+            add("stalled", stalled);
+            if let Some(bytes) = bytes_a_call {
+                add("bytes_a_call", bytes);
+            }
+            add("in_flight", &calls.len());
+            add("tools", &cut(tools));
+            name_calls(calls, add);
+        }
+        Event::WorkerOom {
+            bytes,
+            limit,
+            calls,
+            tools,
+            ..
+        } => {
+            if let Some(bytes) = bytes {
+                add("bytes", bytes);
+            }
+            add("limit", limit);
+            add("in_flight", &calls.len());
+            add("tools", &cut(tools));
+            name_calls(calls, add);
+        }
+        Event::LeakFound {
+            bytes_a_call,
+            tool,
+            calls,
+            bytes,
+            ..
+        } => {
+            add("bytes_a_call", bytes_a_call);
+            if let Some(tool) = tool {
+                add("tool", &cut(tool));
+            }
+            add("count", calls);
+            add("bytes", bytes);
+        }
+        Event::OwnMemory { level, what } => {
+            add("level", level);
+            add("what", what);
         }
         Event::RungReached {
             rung,
@@ -173,4 +230,11 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
         }
     }
     fields
+}
+
+/// One field a call, for the first of them.
+fn name_calls(calls: &[u64], mut add: impl FnMut(&'static str, &dyn ToString)) {
+    for call in calls.iter().take(CALLS_NAMED) {
+        add("call", call);
+    }
 }

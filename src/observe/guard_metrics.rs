@@ -32,6 +32,19 @@ pub(super) fn encode_guards(families: &mut Families<'_, '_>) -> Result<(), Error
         "pressure",
         "Whether the server holds back for lack of memory or room (1).",
         |s| u64::from(s.pressure.is_some()),
+    )?;
+    families.gauge(
+        "leak_bytes_per_call",
+        "Bytes that the worst leaking worker loses with each call; 0: none leaks.",
+        |s| {
+            let leaks = s.workers.iter().filter_map(|w| w.leak_bytes_a_call);
+            leaks.max().unwrap_or(0)
+        },
+    )?;
+    families.counter(
+        "memory_kills",
+        "Workers killed for want of memory, by the guard or by the kernel.",
+        |s| s.counters.memory_kills,
     )
 }
 
@@ -106,6 +119,9 @@ mod tests {
             "mainstay_workers_condemned_total{server=\"music\"} 1",
             "mainstay_quarantined{server=\"music\"} 1",
             "mainstay_pressure{server=\"music\"} 0",
+            "mainstay_leak_bytes_per_call{server=\"music\"} 1800000",
+            "mainstay_leak_bytes_per_call{server=\"github\"} 0",
+            "mainstay_memory_kills_total{server=\"music\"} 2",
         ] {
             assert!(page.lines().any(|l| l == line), "{line} in\n{page}");
         }

@@ -1,53 +1,19 @@
-//! What an event is called, how serious it is, and whom it is about. Names stay once released.
+//! How serious an event is and whom it is about. What it is called is in `kind.rs`.
 
 use super::event::Event;
+use super::line::priority;
 use log::Level;
 
 impl Event {
-    /// A stable name for filters and message ids.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::DaemonStarted { .. } => "daemon_started",
-            Self::DaemonStopping { .. } => "daemon_stopping",
-            Self::ConfigReloaded { .. } => "config_reloaded",
-            Self::ConfigRejected { .. } => "config_rejected",
-            Self::WorkerStarted { .. } => "worker_started",
-            Self::WorkerReady { .. } => "worker_ready",
-            Self::WorkerExited { .. } => "worker_exited",
-            Self::WorkerRecycled { .. } => "worker_recycled",
-            Self::WorkerJunk { .. } => "worker_junk",
-            Self::OversizeFrame { .. } => "oversize_frame",
-            Self::ServerUp { .. } => "server_up",
-            Self::ServerDown { .. } => "server_down",
-            Self::EraFound { .. } => "era_found",
-            Self::SessionsEvicted { .. } => "sessions_evicted",
-            Self::CallsRefused { .. } => "calls_refused",
-            Self::BreakerChanged { to, .. } => match *to {
-                "open" => "breaker_opened",
-                "half_open" => "breaker_probing",
-                _ => "breaker_closed",
-            },
-            Self::BreakerSet { .. } => "breaker_set",
-            Self::WorkerStuck { .. } => "worker_stuck",
-            Self::CallsRetried { .. } => "calls_retried",
-            Self::CallQuarantined { .. } => "poison_quarantined",
-            Self::QuarantineCleared { .. } => "quarantine_cleared",
-            Self::ShedStarted { .. } => "shed_started",
-            Self::ShedEnded { .. } => "shed_ended",
-            Self::MemorySoft { .. } => "memory_soft",
-            Self::MemoryHard { .. } => "memory_hard",
-            Self::RungReached { .. } => "rung_reached",
-            Self::ServerDrained { .. } => "server_drained",
-        }
-    }
-
     /// How serious it is: an error needs somebody, a warning may, the rest is the normal life.
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::ServerDown { .. } | Self::ConfigRejected { .. } => Level::Error,
+            Self::ServerDown { .. } | Self::WorkerOom { .. } | Self::ConfigRejected { .. } => {
+                Level::Error
+            }
             Self::ConfigReloaded { restart, .. } if !restart.is_empty() => Level::Warn,
+            Self::OwnMemory { level: 0, .. } => Level::Info,
             Self::BreakerChanged { to: "open", .. }
             | Self::BreakerSet { .. }
             | Self::WorkerStuck { .. }
@@ -55,12 +21,15 @@ impl Event {
             | Self::ShedStarted { .. }
             | Self::MemorySoft { .. }
             | Self::MemoryHard { .. }
+            | Self::LeakFound { .. }
+            | Self::OwnMemory { .. }
             | Self::RungReached { .. }
             | Self::ServerDrained { .. } => Level::Warn,
             Self::BreakerChanged { .. }
             | Self::QuarantineCleared { .. }
             | Self::ShedEnded { .. } => Level::Info,
             Self::CallsRetried { .. } => Level::Debug,
+            Self::LogDropped { .. } => Level::Warn,
             Self::WorkerExited {
                 expected: false, ..
             }
@@ -79,6 +48,24 @@ impl Event {
         }
     }
 
+    /// The same as a priority of syslog(3), which has one more: 5, the turns in the normal life.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        let is_turn = matches!(
+            self,
+            Self::DaemonStarted { .. }
+                | Self::DaemonStopping { .. }
+                | Self::ServerUp { .. }
+                | Self::BreakerChanged { .. }
+                | Self::QuarantineCleared { .. }
+                | Self::ShedEnded { .. }
+        );
+        match self.level() {
+            Level::Info if is_turn => 5,
+            level => priority(level),
+        }
+    }
+
     /// The server it is about, and the number and process id of the worker, where it is about one.
     #[must_use]
     pub fn subject(&self) -> (Option<&str>, Option<u64>, Option<u32>) {
@@ -86,7 +73,9 @@ impl Event {
             Self::DaemonStarted { .. }
             | Self::DaemonStopping { .. }
             | Self::ConfigReloaded { .. }
-            | Self::ConfigRejected { .. } => (None, None, None),
+            | Self::ConfigRejected { .. }
+            | Self::LogDropped { .. }
+            | Self::OwnMemory { .. } => (None, None, None),
             Self::WorkerStarted {
                 server,
                 worker,
@@ -116,10 +105,23 @@ impl Event {
                 worker,
                 pid,
                 ..
+            }
+            | Self::WorkerOom {
+                server,
+                worker,
+                pid,
+                ..
+            }
+            | Self::LeakFound {
+                server,
+                worker,
+                pid,
+                ..
             } => (Some(server), Some(*worker), Some(*pid)),
             Self::WorkerRecycled { server, worker, .. }
             | Self::WorkerJunk { server, worker, .. }
             | Self::CallsRetried { server, worker, .. }
+            | Self::CallQuarantined { server, worker, .. }
             | Self::OversizeFrame { server, worker, .. } => (Some(server), Some(*worker), None),
             Self::ServerUp { server, .. }
             | Self::ServerDown { server, .. }
@@ -128,7 +130,6 @@ impl Event {
             | Self::CallsRefused { server, .. }
             | Self::BreakerChanged { server, .. }
             | Self::BreakerSet { server, .. }
-            | Self::CallQuarantined { server, .. }
             | Self::QuarantineCleared { server, .. }
             | Self::ShedStarted { server, .. }
             | Self::ShedEnded { server, .. }

@@ -87,7 +87,13 @@ fn encode_daemon(snapshot: &Snapshot, encoder: &mut DescriptorEncoder<'_>) -> Re
             ConstGauge::new(value).encode(metric)?;
         }
     }
-    Ok(())
+    let metric = encoder.encode_descriptor(
+        "log_records_dropped",
+        "Records of the log that were dropped because its reader did not read.",
+        None,
+        MetricType::Counter,
+    )?;
+    ConstCounter::new(snapshot.log_records_dropped).encode(metric)
 }
 
 /// Writes families whose samples come from the servers one by one.

@@ -69,14 +69,12 @@ pub(super) fn sentence(event: &Event) -> String {
             worker,
             pid,
             what,
-            in_flight,
+            calls,
             expected,
         } => {
-            let calls = plural(*in_flight as u64, "call");
-            let lost = if *in_flight > 0 {
-                format!(" with {calls} in flight")
-            } else {
-                String::new()
+            let lost = match calls.len() {
+                0 => String::new(),
+                count => format!(" with {} in flight", plural(count as u64, "call")),
             };
             let asked = if *expected { " as asked" } else { "" };
             format!(
@@ -183,22 +181,23 @@ pub(super) fn sentence(event: &Event) -> String {
             pid,
             method,
             after,
-            in_flight,
+            others,
+            ..
         } => format!(
             "worker {worker} of {server} ({}) is stuck: {} had no answer after {} and the \
              cancel was ignored; it is replaced, {} in flight with it",
             seat(*pid),
             cut(method),
             seconds(*after),
-            plural(*in_flight as u64, "other call")
+            plural(others.len() as u64, "other call")
         ),
         Event::CallsRetried {
             server,
             worker,
-            count,
+            calls,
         } => format!(
             "{} of the dead worker {worker} of {server} go to another",
-            plural(*count as u64, "call")
+            plural(calls.len() as u64, "call")
         ),
         Event::CallQuarantined {
             server,
@@ -206,6 +205,7 @@ pub(super) fn sentence(event: &Event) -> String {
             digest,
             crashes,
             lasts,
+            ..
         } => format!(
             "a call of {} at {server} was in flight when {crashes} workers died and is refused for \
              {}; see `mainstayctl quarantine` (digest {digest})",
@@ -229,7 +229,18 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::MemorySoft {
             server,
             bytes,
+            stalled: true,
+            ..
+        } => format!(
+            "the workers of {server} lose time waiting for memory, with {}: no growth, the fattest \
+             idle one is recycled",
+            mebibytes(*bytes)
+        ),
+        Event::MemorySoft {
+            server,
+            bytes,
             limit,
+            stalled: false,
         } => format!(
             "the workers of {server} use {}, above the soft limit of {}: no growth, the fattest \
              idle one is recycled",
@@ -243,15 +254,66 @@ pub(super) fn sentence(event: &Event) -> String {
             bytes,
             growth,
             limit,
-            in_flight,
-        } => format!(
-            "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new, {} in \
-             flight: the server is near its hard limit of {}",
-            mebibytes(*bytes),
-            mebibytes(*growth),
-            plural(*in_flight as u64, "call"),
-            mebibytes(*limit)
-        ),
+            stalled,
+            bytes_a_call,
+            calls,
+            tools,
+        } => {
+            let leak = bytes_a_call.map_or_else(String::new, |bytes| {
+                format!(", {} with each call", megabytes(bytes))
+            });
+            let why = match stalled {
+                true => "the workers get nothing done for want of memory".to_owned(),
+                false => format!("the server is near its hard limit of {}", mebibytes(*limit)),
+            };
+            format!(
+                "worker {worker} of {server} (pid {pid}) is killed with {}, {} of it new{leak}, {}: {why}",
+                mebibytes(*bytes),
+                mebibytes(*growth),
+                in_flight_of(calls.len(), tools)
+            )
+        }
+        Event::WorkerOom {
+            server,
+            worker,
+            pid,
+            bytes,
+            limit,
+            calls,
+            tools,
+        } => {
+            let bytes = bytes.map_or_else(String::new, |b| format!(" with {}", mebibytes(b)));
+            format!(
+                "worker {worker} of {server} (pid {pid}) was killed by the kernel for want of memory\
+                 {bytes}, its limit being {}, {}",
+                mebibytes(*limit),
+                in_flight_of(calls.len(), tools)
+            )
+        }
+        Event::LeakFound {
+            server,
+            worker,
+            pid,
+            bytes_a_call,
+            tool,
+            calls,
+            bytes,
+        } => {
+            let tool = tool.as_deref();
+            let of = tool.map_or_else(String::new, |tool| format!(" of {}", cut(tool)));
+            format!(
+                "worker {worker} of {server} (pid {pid}) leaks: {} a call{of}, seen over {calls} \
+                 calls; it has {}",
+                megabytes(*bytes_a_call),
+                mebibytes(*bytes)
+            )
+        }
+        Event::OwnMemory { level: 0, .. } => {
+            "memory for the daemon is not short any more".to_owned()
+        }
+        Event::OwnMemory { level, what } => {
+            format!("the daemon was told that memory is short (level {level}): {what}")
+        }
         Event::RungReached {
             server,
             rung,
@@ -270,6 +332,10 @@ pub(super) fn sentence(event: &Event) -> String {
                 format!("server {server} takes calls again")
             }
         }
+        Event::LogDropped { count } => format!(
+            "{} of the log dropped: its reader did not read",
+            plural(*count, "record")
+        ),
         Event::CallsRefused {
             server,
             reason,
@@ -297,6 +363,20 @@ fn seat(pid: u32) -> String {
         0 => "an upstream session".to_owned(),
         pid => format!("pid {pid}"),
     }
+}
+
+/// `2 calls in flight (render, echo)`.
+fn in_flight_of(in_flight: usize, tools: &str) -> String {
+    let of = match tools {
+        "" => String::new(),
+        tools => format!(" ({})", cut(tools)),
+    };
+    format!("{} in flight{of}", plural(in_flight as u64, "call"))
+}
+
+/// With a digit for what is less than whole, such as a leak.
+fn megabytes(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 
 fn mebibytes(bytes: u64) -> String {

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 /// Misses in a row that may be put down to a lack of processor time. A real deadlock waits for
 /// something else, so it is not excused at all.
 const EXCUSED: u32 = 3;
+/// Heartbeats are sent this many times in the service manager's interval. It wants two at least.
+const BEATS: u32 = 4;
+/// No part is asked to beat more often than this, however short the interval is.
+const SHORTEST: Duration = Duration::from_secs(1);
 
 /// A vital part, by its place in [`Liveness::new`]'s list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ pub struct Stuck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
+    /// Nothing: every part is alive, or excused, and the last heartbeat is fresh.
+    Rest,
     /// Send it: every part is alive.
     Beat,
     /// Send it although a part is silent, and say so: the machine gives the daemon no time.
@@ -71,19 +77,28 @@ pub struct Liveness {
     parts: Vec<(Vital, Instant)>,
     interval: Duration,
     /// The last heartbeat that was sent.
-    sent: Instant,
+    sent: Option<Instant>,
+    /// The last one that was sent with an excuse: from then on a silence is counted anew.
+    excused: Instant,
     starved: u32,
     warned: bool,
 }
 
 impl Liveness {
-    /// Every part has beaten at `now`. `interval` is the service manager's watchdog interval.
+    /// Every part has beaten at `now`. `interval` is the service manager's watchdog interval. A part
+    /// may be silent for half of it at most, or there would be no time left to say what is stuck.
     #[must_use]
     pub fn new(parts: impl IntoIterator<Item = Vital>, interval: Duration, now: Instant) -> Self {
+        let most = (interval / 2).max(SHORTEST);
+        let bounded = |part: Vital| Vital {
+            max_silence: part.max_silence.min(most),
+            ..part
+        };
         Self {
-            parts: parts.into_iter().map(|part| (part, now)).collect(),
+            parts: parts.into_iter().map(|part| (bounded(part), now)).collect(),
             interval,
-            sent: now,
+            sent: None,
+            excused: now,
             starved: 0,
             warned: false,
         }
@@ -115,18 +130,25 @@ impl Liveness {
         })
     }
 
-    /// Decides about the heartbeat that is due. `starved` says that the asking thread itself has
-    /// waited for a processor for more than half of the time since it last asked.
+    /// Decides what to do now; to be asked at least eight times in an interval. `starved` says that
+    /// the asking thread itself, or the machine, has lately had no time for more than half of it.
     pub fn verdict(&mut self, now: Instant, starved: bool) -> Verdict {
         let Some(worst) = self.stuck(now).max_by_key(|stuck| stuck.silent_for) else {
             self.starved = 0;
+            self.warned = false;
             return self.send(now, Verdict::Beat);
         };
+        if starved && self.is_fresh(now) {
+            return Verdict::Rest;
+        }
         if starved && self.starved < EXCUSED {
             self.starved += 1;
+            self.excused = now;
             return self.send(now, Verdict::Starved(worst));
         }
-        let silence = now.saturating_duration_since(self.sent);
+        let silence = worst
+            .silent_for
+            .min(now.saturating_duration_since(self.excused));
         if silence >= self.interval.mul_f64(0.9) {
             Verdict::Trigger(worst)
         } else if silence >= self.interval / 2 && !self.warned {
@@ -137,10 +159,19 @@ impl Liveness {
         }
     }
 
+    /// A heartbeat, if it is time for one.
     fn send(&mut self, now: Instant, verdict: Verdict) -> Verdict {
-        self.sent = now;
-        self.warned = false;
+        if self.is_fresh(now) {
+            return Verdict::Rest;
+        }
+        self.sent = Some(now);
         verdict
+    }
+
+    /// Whether the last heartbeat is so recent that none is due.
+    fn is_fresh(&self, now: Instant) -> bool {
+        let fresh = |sent| now.saturating_duration_since(sent) < self.interval / BEATS;
+        self.sent.is_some_and(fresh)
     }
 }
 
@@ -161,7 +192,7 @@ mod tests {
         let start = Instant::now();
         for (index, part) in VITAL.iter().chain([&RUNTIME]).enumerate() {
             let parts = VITAL.iter().chain([&RUNTIME]).copied();
-            let mut liveness = Liveness::new(parts, INTERVAL, start);
+            let mut liveness = Liveness::new(parts, 6 * INTERVAL, start);
             let at = start + part.max_silence;
             let tokens: Vec<_> = liveness.tokens().collect();
             for (token, other) in tokens.iter().filter(|(t, _)| t.0 != index) {
@@ -177,25 +208,56 @@ mod tests {
             assert_eq!(liveness.stuck(late).collect::<Vec<_>>(), [stuck]);
             liveness.beat(tokens[index].0, late);
             assert_eq!(liveness.verdict(late, false), Verdict::Beat);
+            assert_eq!(liveness.verdict(late, false), Verdict::Rest);
         }
     }
 
     #[test]
-    fn a_deadlock_is_told_at_half_and_ended_at_nine_tenths() {
+    fn beats_are_sent_four_times_an_interval_however_short_it_is() {
+        for interval in [100, 2_000, 10_000] {
+            let start = Instant::now();
+            let mut liveness = Liveness::new([RUNTIME], millis(interval), start);
+            let token = liveness.tokens().next().unwrap().0;
+            let mut sent = 0;
+            for step in 0..80 {
+                let now = start + millis(interval) * step / 8;
+                liveness.beat(token, now);
+                sent += u32::from(liveness.verdict(now, false) == Verdict::Beat);
+            }
+            assert_eq!(sent, 40, "{interval}");
+        }
+    }
+
+    #[test]
+    fn with_a_short_interval_a_part_is_missed_in_time_to_say_so() {
+        let start = Instant::now();
+        for (interval, missed) in [
+            (100, 1_000),
+            (2_000, 1_000),
+            (4_000, 2_000),
+            (10_000, 5_000),
+        ] {
+            let liveness = Liveness::new([VITAL[0]], millis(interval), start);
+            assert_eq!(liveness.stuck(start + millis(missed)).count(), 0);
+            assert_eq!(liveness.stuck(start + millis(missed + 1)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn a_deadlock_is_told_at_half_and_ended_at_nine_tenths_of_its_silence() {
         let start = Instant::now();
         let mut liveness = Liveness::new([RUNTIME], INTERVAL, start);
-        assert_eq!(liveness.verdict(start + millis(2000), false), Verdict::Beat);
         let mut told = Vec::new();
-        for at in (2500..=11_500).step_by(500) {
+        for at in (500..=9_500).step_by(500) {
             told.push(match liveness.verdict(start + millis(at), false) {
-                Verdict::Withhold(_) => '.',
+                Verdict::Withhold(_) => '-',
                 Verdict::Warn(_) => 'w',
                 Verdict::Trigger(_) => 'T',
+                Verdict::Rest => '.',
                 Verdict::Beat | Verdict::Starved(_) => '!',
             });
         }
-        // The last beat was at 2 s: half is 7 s, nine tenths are 11 s.
-        assert_eq!(told.iter().collect::<String>(), ".........w.......TT");
+        assert_eq!(told.iter().collect::<String>(), "!...-----w-------TT");
     }
 
     #[test]
@@ -204,15 +266,19 @@ mod tests {
         let mut liveness = Liveness::new([RUNTIME], INTERVAL, start);
         let token = liveness.tokens().next().unwrap().0;
         for round in 0..2 {
-            let at = start + millis(10_000 * round);
+            let at = start + millis(100_000 * round);
             liveness.beat(token, at);
             assert_eq!(liveness.verdict(at, true), Verdict::Beat);
             for miss in 1..=3 {
-                let verdict = liveness.verdict(at + millis(2000 + miss), true);
-                assert!(matches!(verdict, Verdict::Starved(_)), "{round} {miss}");
+                let now = at + millis(2500 * miss);
+                assert!(matches!(liveness.verdict(now, true), Verdict::Starved(_)));
+                assert_eq!(liveness.verdict(now, true), Verdict::Rest);
             }
-            let verdict = liveness.verdict(at + millis(2010), true);
+            // What came before the last excuse is forgiven, what comes after it is not.
+            let verdict = liveness.verdict(at + millis(10_000), true);
             assert!(matches!(verdict, Verdict::Withhold(_)), "{round}");
+            let verdict = liveness.verdict(at + millis(7_500 + 9_000), true);
+            assert!(matches!(verdict, Verdict::Trigger(_)), "{round}");
         }
     }
 
@@ -227,7 +293,8 @@ mod tests {
             let token = liveness.tokens().next().unwrap().0;
             for (pause, starved) in pauses {
                 now += millis(pause);
-                prop_assert_eq!(liveness.verdict(now, starved), Verdict::Beat);
+                let alive = matches!(liveness.verdict(now, starved), Verdict::Beat | Verdict::Rest);
+                prop_assert!(alive);
                 liveness.beat(token, now);
             }
         }

@@ -1,5 +1,6 @@
-//! The memory guard: what to do about the memory of all workers of a server together. It is given
-//! figures and says what should happen; it reads nothing and ends nobody itself.
+//! The memory guard: what to do about the memory of all workers of a server together, and when they
+//! have to wait for memory. It is given figures and says what should happen; it reads nothing and
+//! ends nobody itself.
 
 use std::time::{Duration, Instant};
 
@@ -54,6 +55,19 @@ impl Sample {
     }
 }
 
+/// What the kernel has told since the last look of how the workers wait for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stall {
+    /// Nothing.
+    #[default]
+    None,
+    /// They lose time over it.
+    Some,
+    /// They get hardly anything done. A limit alone does not end that: as long as there are pages to
+    /// be thrown away and read again, nobody is killed.
+    Full,
+}
+
 /// What the pool keeps, whatever its memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keep {
@@ -88,6 +102,8 @@ pub struct Verdict {
     pub retire: Option<Offender>,
     /// A worker to kill at once.
     pub kill: Option<Offender>,
+    /// It is for a stall, not for a limit, that something happens.
+    pub stalled: bool,
 }
 
 /// The guard of one server.
@@ -104,11 +120,12 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Judges one measurement of all workers; expected every second.
+    /// Judges one measurement of all workers; expected every second, and whenever there is a stall.
     pub fn look(
         &mut self,
         now: Instant,
         samples: &[Sample],
+        stall: Stall,
         limits: &Limits,
         keep: Keep,
     ) -> Verdict {
@@ -120,33 +137,39 @@ impl Guard {
             .filter(|s| !self.condemned.contains(&s.worker));
         let total = counted.map(|s| s.bytes).fold(0, u64::saturating_add);
         let before = self.pressure;
-        self.weigh(now, total, limits.soft_limit);
+        self.weigh(now, total, stall, limits.soft_limit);
         // 95 % without overflow, for limits of any size.
-        let kill = if total >= limits.hard_limit - limits.hard_limit / 20 {
+        let near_hard = total >= limits.hard_limit - limits.hard_limit / 20;
+        let kill = if near_hard || stall == Stall::Full {
             self.kill(now, samples)
         } else {
             None
         };
-        let retire = if total >= limits.soft_limit && kill.is_none() {
+        let above_soft = total >= limits.soft_limit;
+        let retire = if (above_soft || stall > Stall::None) && kill.is_none() {
             self.retire(samples, keep)
         } else {
             None
         };
+        let by_limit = near_hard || (above_soft && kill.is_none());
         Verdict {
             total,
             pressure: self.pressure,
             changed: self.pressure != before,
             retire,
             kill,
+            stalled: stall > Stall::None && !by_limit,
         }
     }
 
-    /// Pressure begins at the limit and ends when memory has been below 7/8 of it for a while.
-    fn weigh(&mut self, now: Instant, total: u64, soft: u64) {
-        if total >= soft {
+    /// Pressure begins at the limit or with a stall, and ends when there has been no stall, and memory
+    /// has been below 7/8 of the limit, for a while.
+    fn weigh(&mut self, now: Instant, total: u64, stall: Stall, soft: u64) {
+        let stalls = stall > Stall::None;
+        if total >= soft || stalls {
             self.pressure = true;
         }
-        if total >= soft - soft / 8 {
+        if total >= soft - soft / 8 || stalls {
             self.low = None;
             return;
         }
@@ -201,7 +224,7 @@ fn offender(sample: &Sample) -> Offender {
 
 #[cfg(test)]
 mod tests {
-    use super::{Guard, Keep, Limits, Sample, Verdict};
+    use super::{Guard, Keep, Limits, Sample, Stall, Verdict};
     use proptest::prelude::*;
     use std::time::{Duration, Instant};
 
@@ -248,8 +271,12 @@ mod tests {
         }
 
         fn look(&mut self, samples: &[Sample]) -> Verdict {
+            self.stall(samples, Stall::None)
+        }
+
+        fn stall(&mut self, samples: &[Sample], stall: Stall) -> Verdict {
             self.now += Duration::from_secs(1);
-            self.guard.look(self.now, samples, &LIMITS, KEEP)
+            self.guard.look(self.now, samples, stall, &LIMITS, KEEP)
         }
     }
 
@@ -373,7 +400,7 @@ mod tests {
         let mut look = |millis, samples: &[Sample]| {
             let now = start + Duration::from_millis(millis);
             guard
-                .look(now, samples, &LIMITS, KEEP)
+                .look(now, samples, Stall::None, &LIMITS, KEEP)
                 .kill
                 .map(|w| w.worker)
         };
@@ -387,11 +414,55 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_stall_is_pressure_however_little_memory_there_is() {
+        let mut watch = Watch::new();
+        let all = [idle(1, 600), idle(2, 500)];
+        let verdict = watch.stall(&all, Stall::Some);
+        assert!(verdict.pressure && verdict.changed && verdict.stalled);
+        assert_eq!(verdict.kill, None);
+        assert_eq!(verdict.retire.map(|w| w.worker), Some(1), "the fattest");
+        for _ in 0..20 {
+            assert!(watch.look(&all[1..]).pressure);
+        }
+        assert!(watch.stall(&all[1..], Stall::Some).pressure);
+        for _ in 0..30 {
+            assert!(watch.look(&all[1..]).pressure, "it counts anew");
+        }
+        let verdict = watch.look(&all[1..]);
+        assert!(!verdict.pressure && verdict.changed && !verdict.stalled);
+    }
+
+    #[test]
+    fn a_full_stall_costs_whoever_grew_most_and_no_more_than_one_a_second() {
+        let large = Sample {
+            baseline: 800,
+            ..idle(1, 900)
+        };
+        let mut guard = Guard::default();
+        let start = Instant::now();
+        let mut look = |millis, samples: &[Sample], stall| {
+            let now = start + Duration::from_millis(millis);
+            let verdict = guard.look(now, samples, stall, &LIMITS, KEEP);
+            (verdict.kill.map(|w| w.worker), verdict.stalled)
+        };
+        let all = [large, idle(2, 700), idle(3, 300)];
+        assert_eq!(look(0, &all, Stall::Full), (Some(2), true));
+        assert_eq!(look(100, &all, Stall::Full).0, None, "measure again first");
+        assert_eq!(look(1000, &all, Stall::None).0, None, "it is over");
+        assert_eq!(look(2000, &all, Stall::Full).0, Some(1));
+        let only = [busy(7, 300)];
+        assert_eq!(look(4000, &only, Stall::Full).0, Some(7), "the only one");
+        assert_eq!(look(6000, &only, Stall::Full).0, None, "it dies already");
+        let hard = [busy(8, 9000)];
+        assert_eq!(look(8000, &hard, Stall::Some), (Some(8), false));
+    }
+
     proptest! {
         #[test]
         fn the_rules_hold_whatever_is_measured(
             looks in prop::collection::vec(
-                (0u64..3000, prop::collection::vec((0u64..2500, 0u64..1500, 0usize..3, any::<bool>(), any::<bool>()), 0..6)),
+                (0u64..3000, 0..20, prop::collection::vec((0u64..2500, 0u64..1500, 0usize..3, any::<bool>(), any::<bool>()), 0..6)),
                 1..60,
             ),
             min_size in 0usize..4, min_serving in 0usize..4,
@@ -399,13 +470,16 @@ mod tests {
             let mut guard = Guard::default();
             let mut now = Instant::now();
             let mut last_kill: Option<Instant> = None;
-            for (gap, workers) in looks {
+            for (gap, stall, workers) in looks {
+                let stall = match stall { 0 => Stall::Full, 1 => Stall::Some, _ => Stall::None };
                 now += Duration::from_millis(gap);
                 let samples: Vec<Sample> = (0u64..).zip(workers).map(|(worker, (bytes, baseline, in_flight, serving, pinned))| {
                     Sample { worker, bytes, baseline, serving, in_flight, pinned }
                 }).collect();
-                let verdict = guard.look(now, &samples, &LIMITS, Keep { min_size, min_serving });
-                prop_assert!(verdict.pressure || verdict.total < LIMITS.soft_limit);
+                let verdict = guard.look(now, &samples, stall, &LIMITS, Keep { min_size, min_serving });
+                let stalls = stall > Stall::None;
+                prop_assert!(verdict.pressure || (verdict.total < LIMITS.soft_limit && !stalls));
+                prop_assert!(verdict.retire.is_none() || verdict.total >= LIMITS.soft_limit || stalls);
                 prop_assert!(verdict.retire.is_none() || verdict.kill.is_none());
                 if let Some(retire) = verdict.retire {
                     let sample = samples.iter().find(|s| s.worker == retire.worker).unwrap();
@@ -413,7 +487,7 @@ mod tests {
                     prop_assert!(samples.iter().filter(|s| s.serving).count() > min_serving.max(1));
                 }
                 if let Some(kill) = verdict.kill {
-                    prop_assert!(verdict.total >= LIMITS.hard_limit * 95 / 100);
+                    prop_assert!(verdict.total >= LIMITS.hard_limit * 95 / 100 || stall == Stall::Full);
                     prop_assert!(last_kill.is_none_or(|last| now - last >= Duration::from_secs(1)));
                     prop_assert!(samples.iter().any(|s| s.worker == kill.worker));
                     last_kill = Some(now);

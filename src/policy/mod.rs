@@ -23,5 +23,7 @@ pub mod refusal;
 pub mod restart;
 pub mod retry;
 mod slab;
+pub mod stop_rule;
+pub mod strain;
 mod sync;
 pub mod window;

@@ -1,5 +1,6 @@
 //! What a process narrows about itself before it becomes a worker: session, limits, out-of-memory
-//! score, mask, signals. Each step is one function; the order is the launcher's.
+//! score, mask, signals, descriptors. Each step is one function; the order is the launcher's. And what
+//! the daemon closes of itself to workers, which have its user.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +18,46 @@ pub enum Limit {
     CoreBytes,
     /// Processes and threads of the user (`RLIMIT_NPROC`).
     Processes,
+}
+
+/// Closes this process to others of its user: they can neither trace it nor read its memory,
+/// environment and descriptors in /proc, whose files belong to root from now on. It dumps no core. A
+/// program executed later is open again. What this process writes in its own /proc it writes before.
+///
+/// # Errors
+/// What the kernel says.
+pub fn close_to_others() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
+    Ok(())
+}
+
+/// Closes every descriptor but the first three, whoever opened them: sockets the service manager
+/// gave the daemon, and what a careless shell left open for it. For a process that has nothing open
+/// itself, right before it executes another program.
+///
+/// # Errors
+/// /proc is not there, so that nobody can tell what is open.
+pub fn close_inherited() -> io::Result<()> {
+    // Collected first: the listing has a descriptor of its own, which is closed by then.
+    let open: Vec<i32> = std::fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    for number in open.into_iter().filter(|number| *number > 2) {
+        let _ = nix::unistd::close(number);
+    }
+    Ok(())
+}
+
+/// The effective user of this process.
+#[must_use]
+pub fn own_user() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// How many descriptors this process may have open; 0 where nobody can tell.
+#[must_use]
+pub fn open_files() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)
 }
 
 /// Makes this process the leader of a new session and process group.

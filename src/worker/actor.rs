@@ -19,6 +19,7 @@ use super::scratch::Scratch;
 use super::stderr::{self, Tail};
 use super::stdin::Stdin;
 use crate::mcp::frame::{Frame, FrameReader};
+use crate::sys::cgroup::Group;
 
 /// Receives what a worker writes. Called on the tasks of the worker, one at a time for each call:
 /// must not block.
@@ -59,20 +60,36 @@ pub struct Worker {
     pub stdin: Intake,
     /// The last lines of its stderr, or the last losses of an upstream.
     pub tail: Tail,
+    group: Option<Group>,
     wanted: AtomicU8,
     changed: Notify,
 }
 
 impl Worker {
-    pub(super) fn new(id: u64, pid: u32, stdin: Intake, tail: Tail) -> Arc<Self> {
+    pub(super) fn new(
+        id: u64,
+        pid: u32,
+        stdin: Intake,
+        tail: Tail,
+        group: Option<Group>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             pid,
             stdin,
             tail,
+            group,
             wanted: AtomicU8::new(RUN),
             changed: Notify::new(),
         })
+    }
+
+    /// The cgroup that it and everything it started are in; `None` for an upstream, and where the
+    /// daemon has no cgroups. It is removed when the worker has ended: what it is asked then is
+    /// gone.
+    #[must_use]
+    pub fn group(&self) -> Option<&Group> {
+        self.group.as_ref()
     }
 
     /// What it is, for sentences about it.
@@ -123,6 +140,9 @@ pub struct End {
     /// Whether SIGKILL ended it, which no program does to itself by a mistake: an operator, or the
     /// kernel for want of memory. Always of an upstream, whose end is no call's doing.
     pub killed: bool,
+    /// Whether it was the kernel that killed it for want of memory, of the worker's own cgroup, of
+    /// one above it or of the machine. Known only of a worker with a cgroup of its own.
+    pub oom: bool,
 }
 
 /// The part of a worker that its task owns.
@@ -155,7 +175,8 @@ pub fn start(
     let socket = Arc::new(stdio);
     let (tail, stderr) = stderr::drain(stderr, Arc::from(spec.server.as_str()), id);
     let stdin = Stdin::new(Arc::clone(&socket), bounds.write_queue_bytes);
-    let worker = Worker::new(id, pid, Intake::Process(stdin), tail);
+    let group = spec.group.clone();
+    let worker = Worker::new(id, pid, Intake::Process(stdin), tail, group);
     let life = Life {
         worker: Arc::clone(&worker),
         socket,
@@ -211,10 +232,18 @@ impl Life {
         }
         let asked = worker.is_stopping();
         worker.stdin.close();
+        let killed = process::was_killed(status);
+        // The counter began at 0 with the worker.
+        let events = worker.group().and_then(Group::memory_events);
+        let oom = killed && events.is_some_and(|events| events.oom_kill > 0);
         let end = End {
-            what: process::describe(status),
+            what: match oom {
+                true => "was killed by the kernel for want of memory".to_owned(),
+                false => process::describe(status),
+            },
             asked,
-            killed: process::was_killed(status),
+            killed,
+            oom,
         };
         let remains = Remains {
             worker: Arc::clone(&worker),
@@ -251,7 +280,7 @@ impl Life {
     fn advance(&self, stage: Stage) -> Stage {
         let next = Instant::now() + self.bounds.stop_grace;
         if self.worker.wanted.load(Ordering::Acquire) == KILL {
-            self.signal(Signal::Kill);
+            self.kill();
             self.worker.stdin.close();
             return Stage::Killed;
         }
@@ -265,10 +294,21 @@ impl Life {
                 Stage::Terminated(next)
             }
             Stage::Terminated(_) | Stage::Killed => {
-                self.signal(Signal::Kill);
+                self.kill();
                 Stage::Killed
             }
         }
+    }
+
+    /// The certain end. The process group besides: its launcher may not be in the cgroup yet.
+    fn kill(&self) {
+        if let Some(Err(error)) = self.worker.group().map(Group::kill) {
+            log::warn!(
+                "worker {} is killed without its control group: {error}",
+                self.worker.id
+            );
+        }
+        self.signal(Signal::Kill);
     }
 
     fn signal(&self, signal: Signal) {
@@ -295,9 +335,12 @@ impl Remains {
     /// Kills leftover processes, reads the rest of stderr for a moment, removes the scratch
     /// directory.
     pub async fn clean_up(self) {
-        let pid = self.worker.pid;
-        let found = tokio::task::spawn_blocking(move || process::kill_leftovers(pid)).await;
-        if let Ok(count @ 1..) = found {
+        let worker = Arc::clone(&self.worker);
+        let found = tokio::task::spawn_blocking(move || match worker.group() {
+            Some(group) => empty(worker.id, group),
+            None => process::kill_leftovers(worker.pid),
+        });
+        if let Ok(count @ 1..) = found.await {
             log::info!(
                 "killed {count} processes that worker {} left behind",
                 self.worker.id
@@ -314,6 +357,26 @@ impl Remains {
             );
         }
     }
+}
+
+/// How long the processes of a cgroup may take to be gone once they were killed.
+const EMPTYING: Duration = Duration::from_secs(5);
+
+/// Kills what is left in the cgroup of a worker and removes it; returns how many processes that
+/// were. Blocks.
+fn empty(worker: u64, group: &Group) -> usize {
+    let left = group.processes().len();
+    let removed = group.kill().and_then(|_| group.remove(EMPTYING));
+    let what = match removed {
+        Ok(true) => return left,
+        Ok(false) => format!("it is not empty after {} s", EMPTYING.as_secs()),
+        Err(error) => error.to_string(),
+    };
+    log::warn!(
+        "worker {worker}: its control group {} is left behind: {what}",
+        group.path().display()
+    );
+    left
 }
 
 #[derive(Clone, Copy, Debug)]

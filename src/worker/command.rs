@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use crate::sys::cgroup::Group;
+
 /// All that is needed to start one worker.
 #[derive(Debug, Clone)]
 pub struct LaunchSpec {
@@ -29,6 +31,19 @@ pub struct LaunchSpec {
     /// Most processes and threads of the worker's user (`RLIMIT_NPROC`), counted by the kernel over
     /// the whole user; `None` leaves the daemon's own limit.
     pub processes: Option<u64>,
+    /// What is open to the worker beside the usual; `None`: no fence at all.
+    pub fence: Option<Fence>,
+    /// The cgroup it is put into, with everything it starts; made for it alone.
+    pub group: Option<Group>,
+}
+
+/// What the configuration opens in the fence of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fence {
+    /// For reading and executing; absolute.
+    pub read: Vec<PathBuf>,
+    /// For writing too; absolute.
+    pub write: Vec<PathBuf>,
 }
 
 impl LaunchSpec {
@@ -44,11 +59,22 @@ impl LaunchSpec {
             "--core-bytes".into(),
             self.core_bytes.to_string().into(),
         ];
+        if let Some(group) = &self.group {
+            arguments.extend(["--cgroup".into(), group.path().into()]);
+        }
         if let Some(processes) = self.processes {
             arguments.extend(["--processes".into(), processes.to_string().into()]);
         }
         if let Some(cwd) = &self.cwd {
             arguments.extend(["--cwd".into(), cwd.clone().into()]);
+        }
+        if let Some(fence) = &self.fence {
+            arguments.push("--fence".into());
+            for (option, paths) in [("--read", &fence.read), ("--write", &fence.write)] {
+                for path in paths {
+                    arguments.extend([option.into(), path.clone().into()]);
+                }
+            }
         }
         arguments.push("--".into());
         arguments.extend(self.program.iter().cloned());
@@ -210,6 +236,11 @@ mod tests {
             open_files: 10,
             core_bytes: 0,
             processes: Some(7),
+            fence: Some(Fence {
+                read: vec!["/r".into()],
+                write: vec!["/w".into(), "/x".into()],
+            }),
+            group: None,
         };
         assert_eq!(
             spec.launch_arguments(),
@@ -225,6 +256,13 @@ mod tests {
                 "7",
                 "--cwd",
                 "/srv",
+                "--fence",
+                "--read",
+                "/r",
+                "--write",
+                "/w",
+                "--write",
+                "/x",
                 "--",
                 "tool",
                 "--scratch"

@@ -9,7 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use crate::exit;
+use crate::sys::cgroup;
 use crate::sys::confine::{self, Limit};
+use crate::sys::{calls, fence};
+use crate::worker::sandbox::{self, Fenced};
 
 /// Workers die before the daemon when memory runs out; above the unit's own negative score by far.
 const OOM_SCORE: i32 = 500;
@@ -17,6 +20,9 @@ const OOM_SCORE: i32 = 500;
 /// The command line of the hidden subcommand.
 #[derive(Debug, clap::Args)]
 pub struct LaunchArgs {
+    /// The control group to enter
+    #[arg(long, value_name = "DIR")]
+    pub cgroup: Option<PathBuf>,
     /// The worker's private directory
     #[arg(long, value_name = "DIR")]
     pub scratch: PathBuf,
@@ -32,6 +38,15 @@ pub struct LaunchArgs {
     /// Most processes of this user
     #[arg(long, value_name = "N")]
     pub processes: Option<u64>,
+    /// Fence it in with landlock, where the kernel has it
+    #[arg(long)]
+    pub fence: bool,
+    /// What the fence opens for reading beside the usual
+    #[arg(long, value_name = "PATH")]
+    pub read: Vec<PathBuf>,
+    /// What the fence opens for writing beside the usual
+    #[arg(long, value_name = "PATH")]
+    pub write: Vec<PathBuf>,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -52,7 +67,11 @@ pub fn run(args: &LaunchArgs) -> ExitCode {
     };
     let error = Command::new(program).args(arguments).exec();
     let (line, code) = exec_failure(program, &error);
-    eprintln!("mainstayd launch: {line}");
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied if args.fence => sandbox::HINT,
+        _ => "",
+    };
+    eprintln!("mainstayd launch: {line}{hint}");
     ExitCode::from(code)
 }
 
@@ -60,7 +79,12 @@ pub fn run(args: &LaunchArgs) -> ExitCode {
 fn narrow(args: &LaunchArgs) -> Result<(), (String, io::Error)> {
     let step =
         |what: &str, result: io::Result<()>| result.map_err(|error| (what.to_owned(), error));
+    // First of all: not one instruction of a worker outside its limits.
+    if let Some(cgroup) = &args.cgroup {
+        step("enter its control group", cgroup::enter(cgroup))?;
+    }
     step("make a session of its own", confine::new_session())?;
+    step("close what it inherited", confine::close_inherited())?;
     // While the limits still allow it to open files at all.
     if let Err(error) = confine::raise_oom_score(OOM_SCORE) {
         eprintln!("mainstayd launch: out-of-memory score not raised: {error}");
@@ -86,7 +110,26 @@ fn narrow(args: &LaunchArgs) -> Result<(), (String, io::Error)> {
     step(
         "limit open files",
         confine::limit(Limit::OpenFiles, args.open_files),
-    )
+    )?;
+    // The last step: what the others read and write in /proc and the cgroup is closed from here on.
+    step("put up its fence", put_up_fence(args, cwd))
+}
+
+/// A kernel without landlock, or without filters, is no failure: the daemon has said so at its start.
+fn put_up_fence(args: &LaunchArgs, cwd: &Path) -> io::Result<()> {
+    if !args.fence {
+        return Ok(());
+    }
+    let openings = sandbox::openings(&Fenced {
+        command: &args.command,
+        path: &std::env::var_os("PATH").unwrap_or_default(),
+        cwd,
+        scratch: &args.scratch,
+        read: &args.read,
+        write: &args.write,
+    });
+    fence::restrict(&openings)?;
+    calls::limit_only_oneself().map(|_| ())
 }
 
 /// What to tell and the exit status: 127 when there is no such command, 126 when there is one that
@@ -100,7 +143,7 @@ fn exec_failure(program: &OsStr, error: &io::Error) -> (String, u8) {
             exit::LAUNCH_NOT_EXECUTABLE,
         );
     }
-    if let Some(found) = find(program, &path) {
+    if let Some(found) = sandbox::find(program, &path, Path::new("")) {
         let line = format!(
             "cannot execute {}: the interpreter in its first line, or its loader, is missing",
             found.display()
@@ -119,15 +162,4 @@ fn exec_failure(program: &OsStr, error: &io::Error) -> (String, u8) {
         format!("command not found: {name}{place}"),
         exit::LAUNCH_NOT_FOUND,
     )
-}
-
-/// The file a command name stands for, whether or not it can be executed.
-fn find(program: &OsStr, path: &OsStr) -> Option<PathBuf> {
-    let file = Path::new(program);
-    if file.components().count() > 1 || file.is_absolute() {
-        return file.is_file().then(|| file.to_owned());
-    }
-    std::env::split_paths(path)
-        .map(|directory| directory.join(file))
-        .find(|candidate| candidate.is_file())
 }

@@ -6,6 +6,7 @@ pub mod launch;
 pub mod life;
 pub mod loss;
 pub mod process;
+pub mod sandbox;
 pub mod scratch;
 pub mod stderr;
 pub mod stdin;

@@ -248,6 +248,8 @@ mod tests {
             open_files: 64,
             core_bytes: 0,
             processes: None,
+            fence: None,
+            group: None,
         };
         assert!(matches!(spawn(&spec), Err(SpawnError::NoCommand { .. })));
     }

@@ -1,11 +1,14 @@
 //! A worker's stderr: always drained, because a full pipe hangs the worker; cut into bounded lines;
 //! logged at a bounded rate; the last lines kept for failure reports. It judges no line: what a
-//! worker writes to stderr says nothing about its health.
+//! worker writes to stderr says nothing about its health. A line may begin with its own priority as
+//! `<N>` (sd-daemon(3)), as programs written for systemd do; the others are informational.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::observe::logger::WORKER;
+use log::Level;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
 
@@ -19,6 +22,8 @@ const KEPT_LINES: usize = 20;
 const LINES_PER_SECOND: u32 = 200;
 /// Lines logged at once before the rate counts.
 const LINES_BURST: u32 = 1000;
+/// Priority of a line that does not say its own, see syslog(3).
+const INFORMATIONAL: u8 = 6;
 
 /// The last lines a worker wrote to stderr; clones show the same lines, also after the worker's end.
 #[derive(Debug, Clone, Default)]
@@ -57,8 +62,11 @@ pub fn drain(
         stderr,
         tail.clone(),
         Instant::now,
-        move |line: &str| {
-            log::info!(target: "worker", server = &*server, worker = worker; "{server} worker {worker}: {line}");
+        move |priority, line: &str| {
+            log::log!(
+                target: WORKER, level(priority), server = &*server, worker = worker,
+                priority = priority, line = line; "{server} worker {worker}: {line}"
+            );
         },
     ));
     (tail, task)
@@ -68,19 +76,20 @@ async fn run(
     mut stderr: impl AsyncRead + Unpin,
     tail: Tail,
     clock: impl Fn() -> Instant,
-    log: impl Fn(&str),
+    log: impl Fn(u8, &str),
 ) {
     let mut buffer = [0; 2048];
     let mut cutter = LineCutter::default();
     let mut gate = Gate::new(clock());
     let mut report = |line: &str, now| {
+        let (priority, line) = split_priority(line);
         tail.push(line);
         match gate.admit(now) {
             Verdict::Suppress => {}
-            Verdict::Log { suppressed: 0 } => log(line),
+            Verdict::Log { suppressed: 0 } => log(priority, line),
             Verdict::Log { suppressed } => {
-                log(&format!("({suppressed} lines suppressed)"));
-                log(line);
+                log(INFORMATIONAL, &suppressed_lines(suppressed));
+                log(priority, line);
             }
         }
     };
@@ -96,7 +105,33 @@ async fn run(
     }
     cutter.finish(|line| report(line, clock()));
     if gate.suppressed > 0 {
-        log(&format!("({} lines suppressed)", gate.suppressed));
+        log(INFORMATIONAL, &suppressed_lines(gate.suppressed));
+    }
+}
+
+fn suppressed_lines(count: u64) -> String {
+    format!("({count} lines suppressed)")
+}
+
+/// The priority that a line begins with, and the line without it. 0 becomes 1: journald writes 0 on
+/// every terminal of the machine, which is not a worker's to decide.
+fn split_priority(line: &str) -> (u8, &str) {
+    match line.as_bytes() {
+        [b'<', digit @ b'0'..=b'7', b'>', _, ..] => {
+            let rest = line.get(3..).unwrap_or_default().trim_start();
+            ((digit - b'0').max(1), rest)
+        }
+        _ => (INFORMATIONAL, line),
+    }
+}
+
+/// What the filter of the log knows a priority as.
+fn level(priority: u8) -> Level {
+    match priority {
+        0..=3 => Level::Error,
+        4 => Level::Warn,
+        5 | 6 => Level::Info,
+        _ => Level::Debug,
     }
 }
 
@@ -220,6 +255,11 @@ mod tests {
     use std::cell::RefCell;
 
     async fn logged(input: &[u8]) -> (Vec<String>, Vec<String>) {
+        let (lines, tail) = ranked(input).await;
+        (lines.into_iter().map(|(_, line)| line).collect(), tail)
+    }
+
+    async fn ranked(input: &[u8]) -> (Vec<(u8, String)>, Vec<String>) {
         let tail = Tail::default();
         let lines = RefCell::new(Vec::new());
         let start = Instant::now();
@@ -227,7 +267,7 @@ mod tests {
             input,
             tail.clone(),
             || start,
-            |line| lines.borrow_mut().push(line.to_owned()),
+            |priority, line| lines.borrow_mut().push((priority, line.to_owned())),
         )
         .await;
         (lines.into_inner(), tail.lines())
@@ -248,6 +288,26 @@ mod tests {
         assert_eq!(lines[0], format!("{} (cut)", "x".repeat(LINE_BYTES)));
         assert_eq!(lines[1..], ["next"]);
         assert_eq!(tail[0].len(), KEPT_CHARACTERS);
+    }
+
+    #[tokio::test]
+    async fn a_line_may_say_its_priority_but_not_shout_at_the_whole_machine() {
+        let (lines, tail) = ranked(b"<3>bad\n<7> fine\n<0>all\n<8>x\n<3>\n <3>y\nz<3>\n").await;
+        let wanted = [
+            (3, "bad"),
+            (7, "fine"),
+            (1, "all"),
+            (6, "<8>x"),
+            (6, "<3>"),
+            (6, " <3>y"),
+            (6, "z<3>"),
+        ];
+        assert_eq!(lines, wanted.map(|(n, line)| (n, line.to_owned())));
+        assert_eq!(tail[0], "bad");
+        assert_eq!(
+            [3, 4, 5, 7].map(level),
+            [Level::Error, Level::Warn, Level::Info, Level::Debug]
+        );
     }
 
     #[test]

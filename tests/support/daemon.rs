@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -124,44 +126,89 @@ impl Daemon {
         servers: &str,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::launch(dir, listen, servers, |daemon| {
+            daemon.envs(environment.iter().copied());
+        })
+    }
+
+    /// The same with any change to its command. One whose stderr goes elsewhere has no log here.
+    pub(crate) fn launch(
+        dir: TempDir,
+        listen: &str,
+        servers: &str,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, ("", listen, servers), program, change)
+    }
+
+    /// The same, started in this control group, which it takes for its own.
+    pub(crate) fn start_below(cgroup: &Path, dir: TempDir, servers: &str) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo $$ >\"$0\" && exec \"$@\""]);
+        shell.arg(cgroup.join("cgroup.procs"));
+        shell.arg(env!("CARGO_BIN_EXE_mainstayd"));
+        Self::spawn(dir, ("cgroup = \"own\"\n", "", servers), shell, |_| {})
+    }
+
+    /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
+    pub(crate) fn start_unprivileged(dir: TempDir, servers: &str) -> Self {
+        const NOBODY: u32 = 65534;
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        if nix::unistd::Uid::effective().is_root() {
+            chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+            program.uid(NOBODY).gid(NOBODY);
+        }
+        Self::spawn(dir, ("", "", servers), program, |_| {})
+    }
+
+    /// `command` is the daemon, or something that becomes it. The lines are for the top, for
+    /// `[listen]` and for the rest of the configuration.
+    fn spawn(
+        dir: TempDir,
+        (top, listen, servers): (&str, &str, &str),
+        mut command: Command,
+        change: impl FnOnce(&mut Command),
+    ) -> Self {
         let config = dir.path().join("mainstay.toml");
         let limit = match servers.contains("rate_limit") {
             true => "",
             false => "[rate_limit]\nrate = 0\n",
         };
         let text = format!(
-            "[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
+            "{top}[listen]\nhttp = \"127.0.0.1:0\"\n{listen}\n[admin]\nsocket = {:?}\n{limit}{servers}",
             dir.path().join("admin.sock").display().to_string()
         );
         fs::write(&config, text).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mainstayd"))
+        command
             .arg("--config")
             .arg(&config)
             .arg("--state-dir")
             .arg(dir.path().join("state"))
             .env_remove("MAINSTAY_LOG")
             .env_remove("RUST_LOG")
-            .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        change(&mut command);
+        let mut child = command.spawn().unwrap();
         let log = Arc::new(Mutex::new(String::new()));
-        let stderr = BufReader::new(child.stderr.take().unwrap());
         let copy = Arc::clone(&log);
-        let reader = thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                let mut log = copy.lock().unwrap();
-                log.push_str(&String::from_utf8_lossy(&line));
-                log.push('\n');
-            }
+        let reader = child.stderr.take().map(|stderr| {
+            thread::spawn(move || {
+                let stderr = BufReader::new(stderr);
+                for line in stderr.split(b'\n').map_while(Result::ok) {
+                    let mut log = copy.lock().unwrap();
+                    log.push_str(&String::from_utf8_lossy(&line));
+                    log.push('\n');
+                }
+            })
         });
         let mut daemon = Self {
             child,
             address: SocketAddr::from(([127, 0, 0, 1], 0)),
             dir,
             log,
-            reader: Some(reader),
+            reader,
             ended: false,
         };
         daemon.address = until("the daemon listens", || {
@@ -274,10 +321,16 @@ impl Daemon {
             .unwrap()
     }
 
-    /// Open file descriptors of the daemon.
+    /// Open file descriptors of the daemon. Nobody but root may see them; for others there are none.
     pub(crate) fn descriptors(&self) -> Vec<String> {
         let path = format!("/proc/{}/fd", self.pid());
-        let entries = fs::read_dir(path).unwrap().flatten();
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries.flatten(),
+            Err(error) => {
+                eprintln!("not looked at, only root may: {path}: {error}");
+                return Vec::new();
+            }
+        };
         entries
             .filter_map(|e| Some(fs::read_link(e.path()).ok()?.display().to_string()))
             .collect()

@@ -12,6 +12,7 @@
 pub(crate) mod daemon;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod journald;
 pub(crate) mod ledger;
 pub(crate) mod mcp;
 pub(crate) mod reload;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use mainstay::admin::protocol::{LIMITS_MOST, REASON_LIMIT};
 use mainstay::broker::control::BreakerMode;
 use mainstay::config::parse_span;
+use mainstay::manual::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +15,9 @@ use std::time::Duration;
 #[command(
     name = "mainstayctl",
     version,
-    after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call), or \
-                  `status --check` found something missing or down, or `stress` says FAIL; 64 wrong \
-                  command line; 69 no daemon answers; 78 `reload` found the configuration wrong."
+    after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call; a wrong configuration), or \
+                  `status --check` found something missing or down, `doctor` something bad, or `stress` says FAIL; 64 wrong \
+                  command line; 69 no daemon answers."
 )]
 pub(crate) struct Args {
     /// Admin socket of the daemon [default: $MAINSTAY_SOCKET, else the first found of
@@ -40,6 +41,19 @@ pub(crate) enum Command {
         /// Exit with 1 unless everything is well
         #[arg(long)]
         check: bool,
+    },
+    /// Explain what this host can and cannot do for mainstayd, and how to mend it
+    #[command(
+        after_help = "Works without a daemon too. Run it as root: others see less. Exit \
+                            status: 0 nothing is bad; 1 something is."
+    )]
+    Doctor {
+        /// Print the findings as JSON
+        #[arg(long)]
+        json: bool,
+        /// Configuration of the daemon [default: /etc/mainstay/mainstay.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
     /// Make a token and print the configuration of its principal; asks no daemon
     Token {
@@ -106,7 +120,7 @@ pub(crate) enum Command {
     },
     /// Read the configuration again and put it into force; calls in flight are not touched
     #[command(
-        after_help = "A bad configuration is refused with all its errors (exit status 78); the old \
+        after_help = "A bad configuration is refused with all its errors (exit status 1); the old \
                       one stays in force. The command returns once the new one is in force, not once \
                       every worker has been replaced."
     )]
@@ -122,6 +136,15 @@ pub(crate) enum Command {
                       wrong command line; 69 it could not run."
     )]
     Stress(Stress),
+    /// Print the options as a part of the manual page
+    #[command(hide = true)]
+    Manual,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
 }
 
 /// What to do with quarantined calls.

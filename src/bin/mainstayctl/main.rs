@@ -3,6 +3,7 @@
 
 mod act;
 mod args;
+mod doctor;
 mod guards;
 mod outcome;
 mod reach;
@@ -15,8 +16,8 @@ mod target;
 mod token;
 
 use args::{Args, Command};
-use clap::Parser;
-use mainstay::exit;
+use clap::{CommandFactory as _, Parser};
+use mainstay::{exit, manual};
 use outcome::Failed;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
                 message,
             }),
         },
+        Command::Doctor { json, config } => doctor::run(socket, config.as_deref(), json),
         Command::Status { json, check } => show::status(socket, json, check),
         Command::Workers { json } => show::workers(socket, json),
         Command::Breakers { json } => show::breakers(socket, json),
@@ -56,6 +58,11 @@ fn main() -> ExitCode {
         Command::Drain { server, undo } => act::drain(socket, &server, undo),
         Command::Reload { check } => reload::reload(socket, check),
         Command::Stress(options) => stress::run(&options, reach::client(socket)),
+        Command::Manual => outcome::print(&manual::scdoc(Args::command())),
+        Command::Completions { shell } => {
+            let script = manual::completions("mainstayctl", &Args::command(), shell);
+            outcome::print(&String::from_utf8_lossy(&script))
+        }
     };
     outcome.unwrap_or_else(|failed| {
         let _ = writeln!(io::stderr(), "mainstayctl: {}", failed.message);

@@ -30,7 +30,7 @@ pub(crate) fn patient_client(
 }
 
 /// `--socket`, else `MAINSTAY_SOCKET`, else the first of the usual places where something is.
-fn find_socket(given: Option<PathBuf>) -> Result<PathBuf, String> {
+pub(crate) fn find_socket(given: Option<PathBuf>) -> Result<PathBuf, String> {
     let from_environment = || var_os("MAINSTAY_SOCKET").filter(|value| !value.is_empty());
     if let Some(path) = given.or_else(|| from_environment().map(PathBuf::from)) {
         return Ok(path);

@@ -16,7 +16,7 @@ pub(crate) fn reload(socket: Option<PathBuf>, check: bool) -> Outcome {
     match patient_client(socket, PATIENCE)?.reload(check) {
         Ok(told) => print(&page(&told)),
         Err(ClientError::Rejected(errors)) => Err(Failed {
-            code: exit::CONFIG,
+            code: exit::FAILURE,
             message: refused(&errors, check),
         }),
         Err(other) => Err(other.into()),

@@ -63,7 +63,9 @@ fn header(snapshot: &Snapshot, colour: bool) -> String {
         ),
     ];
     parts.extend(snapshot.memory_bytes.map(size));
-    parts.join("  ") + "\n"
+    let host = snapshot.host.as_ref();
+    let cgroup = host.map(|h| format!("control groups: {}\n", escape(&h.cgroup, LINE_LIMIT)));
+    parts.join("  ") + "\n" + &cgroup.unwrap_or_default()
 }
 
 /// What there is to say of the configuration once it was reloaded; before that it is as old as the
@@ -143,6 +145,7 @@ pub(crate) fn workers(servers: &[ServerStatus], colour: bool) -> String {
         ("calls", Side::Right),
         ("in flight", Side::Right),
         ("memory", Side::Right),
+        ("leak/call", Side::Right),
     ];
     let row = |server: &ServerStatus, worker: &WorkerStatus| -> Vec<Cell> {
         let bound = if worker.bound { " (session)" } else { "" };
@@ -161,6 +164,10 @@ pub(crate) fn workers(servers: &[ServerStatus], colour: bool) -> String {
             worker.in_flight.to_string().into(),
             worker
                 .memory_bytes
+                .map_or_else(|| "-".to_owned(), size)
+                .into(),
+            worker
+                .leak_bytes_a_call
                 .map_or_else(|| "-".to_owned(), size)
                 .into(),
         ]
@@ -272,6 +279,7 @@ mod tests {
     fn the_page() {
         let golden = "\
 mainstay 0.1.0  serving, degraded  pid 123  up 2h 13m  127.0.0.1:8000  42 connections  9.1 MiB
+control groups: not used: this machine has no cgroup v2
 
 SERVER           HEALTH  ERA            STATE    READY/BUSY/MAX  IN FLIGHT  QUEUED  SESSIONS  CALLS  REFUSED  RESTARTS
 music (default)  ok      legacy+modern  none             5/2/20          3       2        17  12358        4         1
@@ -287,9 +295,9 @@ github is down: no worker is ready; the last one exited with status 1 before it 
   stderr | ModuleNotFoundError: No module named 'github_mcp'\\u{1b}[0m
   breaker open: 5 failures in a row; next probe in 1.2s
 
-SERVER  WORKER   PID  STATE            ERA        AGE  CALLS  IN FLIGHT    MEMORY
-music        3  4711  busy             legacy  2h 12m   6000          2  68.5 MiB
-music       14  4805  ready (session)  modern     59s      0          0         -
+SERVER  WORKER   PID  STATE            ERA        AGE  CALLS  IN FLIGHT    MEMORY  LEAK/CALL
+music        3  4711  busy             legacy  2h 12m   6000          2  68.5 MiB    1.7 MiB
+music       14  4805  ready (session)  modern     59s      0          0         -          -
 ";
         let text = status(&example(), false);
         assert_eq!(text, golden, "\n{text}");
@@ -335,6 +343,7 @@ music       14  4805  ready (session)  modern     59s      0          0         
         snapshot.health = Health::Ok;
         snapshot.connections = 1;
         snapshot.memory_bytes = None;
+        snapshot.host = None;
         let wanted = "mainstay 0.1.0  serving  pid 123  up 2h 13m  127.0.0.1:8000  1 connection\n\nno servers\n";
         assert_eq!(status(&snapshot, false), wanted);
     }

@@ -49,7 +49,7 @@ pub fn start(
     let outbox = Arc::new(Outbox::new(bounds.write_queue_bytes));
     let (limit, ours) = (bounds.max_message_bytes, Arc::clone(&outbox));
     let context = Context::new(upstream, limit, rules, tail.clone(), ours)?;
-    let worker = Worker::new(id, 0, Intake::Upstream(Arc::clone(&outbox)), tail);
+    let worker = Worker::new(id, 0, Intake::Upstream(Arc::clone(&outbox)), tail, None);
     let life = Life {
         worker: Arc::clone(&worker),
         outbox,
@@ -119,6 +119,7 @@ impl Life {
             asked: self.worker.is_stopping(),
             // No call is suspected of having ended it.
             killed: true,
+            oom: false,
         }
     }
 }

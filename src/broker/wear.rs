@@ -1,0 +1,225 @@
+//! How the memory of each worker of a server grows with its calls, and the polite end of those that
+//! leak, before the memory guard has to be less polite. What a leak is, and when it is too much, says
+//! `policy/leak.rs`.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::member::{Member, Phase};
+use super::memory::Watch;
+use super::principal::fnv;
+use super::server::Server;
+use crate::config;
+use crate::observe::event::{Event, emit};
+use crate::policy::leak::{Leak, Leaker, Pool, Trend, due};
+use crate::policy::memory::Sample;
+use crate::policy::pool::recycle_token;
+
+/// What a start takes until one has been measured.
+const START: Duration = Duration::from_secs(2);
+
+/// What is known of one worker.
+#[derive(Debug, Default)]
+pub(super) struct Wear {
+    trend: Trend,
+    calls: u64,
+    told: bool,
+}
+
+/// What the calls since the last look were of.
+#[derive(Debug, Default)]
+pub(super) enum Recent {
+    /// There were none.
+    #[default]
+    None,
+    /// All of one tool, by a digest of its raw name.
+    Only(u64, Arc<str>),
+    /// Of several, or of none.
+    Mixed,
+}
+
+impl Recent {
+    fn note(&mut self, raw: Option<&[u8]>) {
+        let Some(raw) = raw else {
+            *self = Self::Mixed;
+            return;
+        };
+        let key = fnv(raw);
+        match self {
+            Self::None => {
+                let name = serde_json::from_slice::<String>(raw);
+                *self = name.map_or(Self::Mixed, |name| Self::Only(key, name.into()));
+            }
+            Self::Only(known, _) if *known == key => {}
+            Self::Only(..) | Self::Mixed => *self = Self::Mixed,
+        }
+    }
+
+    /// The tool, if it was one. What is still in flight is of the next look, too.
+    fn take(&mut self, in_flight: usize) -> Option<Arc<str>> {
+        let tool = match self {
+            Self::Only(_, name) => Some(Arc::clone(name)),
+            Self::None | Self::Mixed => None,
+        };
+        if in_flight == 0 {
+            *self = Self::None;
+        }
+        tool
+    }
+}
+
+impl Member {
+    /// It gets this call.
+    pub(super) fn note_call(&self, call: &Call) {
+        self.served.fetch_add(1, Ordering::Relaxed);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.note(call.tool_name());
+    }
+
+    fn take_recent(&self) -> Option<Arc<str>> {
+        let in_flight = self.leases();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.take(in_flight)
+    }
+
+    /// Bytes it loses with each call, if it leaks.
+    #[must_use]
+    pub fn leak(&self) -> Option<u64> {
+        Some(self.leak.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
+    }
+}
+
+impl Server {
+    /// Looks for leaks and replaces a worker that is due for it. Returns whether the next look should
+    /// be soon: somebody serves who has not been looked at often enough.
+    pub(super) fn look_for_leaks(
+        self: &Arc<Self>,
+        watch: &mut Watch,
+        members: &[Arc<Member>],
+        samples: &[Sample],
+        total: u64,
+        now: Instant,
+    ) -> bool {
+        let there = |worker: &u64| samples.iter().any(|sample| sample.worker == *worker);
+        watch.wear.retain(|worker, _| there(worker));
+        let mut soon = false;
+        let mut leakers = Vec::new();
+        for sample in samples.iter().filter(|sample| sample.serving) {
+            let Some(member) = members.iter().find(|m| m.id() == sample.worker) else {
+                continue;
+            };
+            let wear = watch.wear.entry(sample.worker).or_default();
+            let calls = member.served();
+            soon |= calls > wear.calls && wear.trend.is_short();
+            wear.calls = calls;
+            wear.trend
+                .add(now, calls, sample.bytes, member.take_recent());
+            let leak = wear.trend.leak();
+            let bytes = leak.as_ref().map_or(0, |leak| whole(leak.bytes_a_call));
+            member.leak.store(bytes, Ordering::Relaxed);
+            let Some(leak) = leak else {
+                continue;
+            };
+            // A heap may settle at half as much again.
+            if !wear.told && sample.growth() > sample.baseline / 2 {
+                wear.told = true;
+                self.tell_leak(member, &leak, sample);
+            }
+            if !sample.pinned {
+                leakers.push(Leaker {
+                    worker: sample.worker,
+                    bytes: sample.bytes,
+                    baseline: sample.baseline,
+                    bytes_a_second: leak.bytes_a_second,
+                    own_limit: member.memory_limit(),
+                });
+            }
+        }
+        // What others hold in memory is theirs: there it is only told.
+        if self.config().state == config::State::None {
+            self.replace_leaking(&leakers, members, total);
+        }
+        soon
+    }
+
+    fn tell_leak(&self, member: &Member, leak: &Leak, sample: &Sample) {
+        let tool = leak.tool.as_ref();
+        emit(&Event::LeakFound {
+            server: self.name().to_owned(),
+            worker: member.id(),
+            pid: member.worker.pid,
+            bytes_a_call: whole(tool.map_or(leak.bytes_a_call, |tool| tool.bytes_a_call)),
+            tool: tool.map(|tool| tool.name.to_string()),
+            calls: leak.calls,
+            bytes: sample.bytes,
+        });
+    }
+
+    fn replace_leaking(self: &Arc<Self>, leakers: &[Leaker], members: &[Arc<Member>], total: u64) {
+        let (leakers, start_time) = {
+            let roster = self.roster();
+            let replaced = |l: &&Leaker| !roster.replacing.iter().any(|r| r.old == l.worker);
+            let leakers: Vec<Leaker> = leakers.iter().filter(replaced).copied().collect();
+            (leakers, roster.start_time.unwrap_or(START))
+        };
+        let pool = Pool {
+            total,
+            soft_limit: self.config().memory.soft_limit,
+            start_time,
+            at_a_time: recycle_token(self.config().pool.max_size),
+        };
+        let Some(found) = due(&leakers, &pool) else {
+            return;
+        };
+        let member = members.iter().find(|m| m.id() == found.worker);
+        let Some(member) = member.filter(|m| m.phase() == Phase::Ready) else {
+            return;
+        };
+        let leak = member.leak().unwrap_or_default();
+        let reason = format!(
+            "leaks {} kB a call and has {} MiB, {} MiB of it new",
+            leak / 1000,
+            found.bytes >> 20,
+            found.bytes.saturating_sub(found.baseline) >> 20
+        );
+        // If others are being replaced just now, the next look tries again.
+        self.replace(member, &reason);
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a conversion that saturates"
+)]
+fn whole(bytes: f64) -> u64 {
+    bytes.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Recent;
+
+    fn taken(recent: &mut Recent, calls: &[Option<&str>], in_flight: usize) -> Option<String> {
+        for call in calls {
+            recent.note(call.map(str::as_bytes));
+        }
+        recent.take(in_flight).map(|name| name.to_string())
+    }
+
+    #[test]
+    fn one_tool_is_told_from_several() {
+        let mut recent = Recent::default();
+        let (a, b) = (Some("\"a\""), Some("\"b\""));
+        assert_eq!(taken(&mut recent, &[], 0), None);
+        assert_eq!(taken(&mut recent, &[a, a, a], 0).as_deref(), Some("a"));
+        assert_eq!(taken(&mut recent, &[b], 1).as_deref(), Some("b"));
+        assert_eq!(taken(&mut recent, &[a], 0), None, "b was still in flight");
+        assert_eq!(taken(&mut recent, &[a], 0).as_deref(), Some("a"));
+        assert_eq!(taken(&mut recent, &[a, None], 1), None);
+        assert_eq!(taken(&mut recent, &[a], 0), None);
+        assert_eq!(taken(&mut recent, &[Some("junk")], 0), None);
+    }
+}

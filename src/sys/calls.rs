@@ -1,0 +1,39 @@
+//! A filter of system calls (seccomp(2)) for what landlock does not cover: prlimit(2) on another
+//! process. A worker has the daemon's user, so the kernel would let it take the daemon's descriptors,
+//! memory and CPU time away, which ends it as surely as a signal.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use nix::libc::{EPERM, SYS_prlimit64};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+
+/// Lets this process, and all it starts, limit nobody but itself: `prlimit` works with process 0 only,
+/// which is how the C library calls it for `setrlimit`. Programs for another architecture (32-bit ones)
+/// are killed, because their calls have other numbers. `Ok(false)`: this kernel has no such filters, or
+/// a filter around this process lets it have none.
+///
+/// # Errors
+/// There is no filter for this architecture.
+pub fn limit_only_oneself() -> io::Result<bool> {
+    let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0);
+    let rule = other
+        .and_then(|other| SeccompRule::new(vec![other]))
+        .map_err(io::Error::other)?;
+    let architecture = std::env::consts::ARCH
+        .try_into()
+        .map_err(io::Error::other)?;
+    let filter = SeccompFilter::new(
+        BTreeMap::from([(SYS_prlimit64, vec![rule])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(EPERM.unsigned_abs()),
+        architecture,
+    );
+    let program: BpfProgram = filter
+        .and_then(TryInto::try_into)
+        .map_err(io::Error::other)?;
+    Ok(seccompiler::apply_filter(&program).is_ok())
+}
