@@ -32,6 +32,7 @@ use crate::exit;
 use crate::front::auth::{Auth, TokensError};
 use crate::front::context::{Context, Terms};
 use crate::front::listener;
+use crate::heartbeat;
 use crate::observe::event::{Event, emit};
 use crate::overview::Overview;
 use crate::record::Record;
@@ -189,6 +190,7 @@ pub async fn run(
     let mut front = tokio::spawn(listener::serve(http, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
     let (arrivals, mut arrived) = mpsc::unbounded_channel();
+    let nearest = addresses.first().copied();
     let (reloads, asked) = reload::channel();
     let reloader = Reloader {
         recipe,
@@ -213,6 +215,7 @@ pub async fn run(
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
+    let heart = heartbeat::start(Arc::clone(&catalog), nearest);
     let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -242,6 +245,7 @@ pub async fn run(
     };
 
     overview.draining.store(true, Ordering::Relaxed);
+    heart.stopping();
     let in_flight = overview
         .snapshot()
         .servers

@@ -9,6 +9,7 @@
 //! * [`sys`] is Linux, [`config`] the configuration, [`observe`] events and metrics;
 //! * [`admin`] is the Unix-socket API behind `mainstayctl`;
 //! * [`score`] is the built-in default server, a worker like any other;
+//! * [`heartbeat`] tells the service manager that every vital part moves;
 //! * [`manual`] writes what a command line says of itself;
 //! * [`daemon`] wires the parts and awaits them; [`doors`] opens its sockets, [`announcer`] tells the
 //!   service manager how it does.
@@ -20,7 +21,9 @@ pub mod config;
 pub mod daemon;
 pub mod doors;
 pub mod exit;
+pub mod fault;
 pub mod front;
+pub mod heartbeat;
 pub mod manual;
 pub mod mcp;
 pub mod observe;

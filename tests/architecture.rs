@@ -27,19 +27,26 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "broker",
         &[
-            "policy", "mcp", "sys", "worker", "journal", "observe", "config",
+            "policy", "mcp", "sys", "worker", "journal", "observe", "config", "fault",
         ],
     ),
     (
         "front",
-        &["policy", "mcp", "broker", "journal", "observe", "config"],
+        &[
+            "policy", "mcp", "broker", "journal", "observe", "config", "fault",
+        ],
     ),
-    ("admin", &["broker", "journal", "observe"]),
+    ("admin", &["broker", "journal", "observe", "fault"]),
+    (
+        "heartbeat",
+        &["policy", "sys", "broker", "observe", "fault"],
+    ),
 ];
 /// Files with a rule of their own beside the folders: plain data, and those that wire the parts.
 const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
+    ("fault.rs", &["fault"]),
     ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
     ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),

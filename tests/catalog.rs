@@ -41,6 +41,16 @@ fn samples() -> Vec<Event> {
             cause: text("a signal"),
             in_flight: 0,
         },
+        Event::ConfigReloaded {
+            author: text("root"),
+            summary: text("added: weather"),
+            restart: vec![],
+        },
+        Event::ConfigRejected {
+            author: text("root"),
+            count: 1,
+            first: text("m.toml:1: x"),
+        },
         Event::WorkerStarted {
             server: server.clone(),
             worker,
@@ -146,6 +156,7 @@ fn samples() -> Vec<Event> {
             server: server.clone(),
             bytes: 2,
             limit: 1,
+            stalled: false,
         },
         Event::MemoryHard {
             server: server.clone(),
@@ -154,7 +165,10 @@ fn samples() -> Vec<Event> {
             bytes: 2,
             growth: 1,
             limit: 1,
+            stalled: true,
+            bytes_a_call: Some(1),
             calls: vec![],
+            tools: String::new(),
         },
         Event::RungReached {
             server: server.clone(),

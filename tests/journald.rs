@@ -292,7 +292,7 @@ fn a_fatal_error_is_said_on_stderr_even_where_records_go_elsewhere() {
     assert_eq!(status.code(), Some(i32::from(mainstay::exit::OS)));
     let said = text(stderr);
     assert!(
-        said.starts_with("mainstayd: cannot listen on 127.0.0.1:"),
+        said.starts_with("<3>mainstayd: cannot listen on 127.0.0.1:"),
         "{said}"
     );
     journald.drain(Duration::from_millis(10));

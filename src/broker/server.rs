@@ -326,6 +326,13 @@ impl Server {
         }
     }
 
+    /// Looks after who waits; whether nobody does for longer than anybody may.
+    #[must_use]
+    pub fn attend(&self) -> bool {
+        let lanes = [&self.legacy, &self.modern].map(|lane| lane.attend());
+        lanes == [true, true]
+    }
+
     /// A lane for one session's own worker.
     #[must_use]
     pub fn session_lane(&self) -> Arc<Lane> {

@@ -11,8 +11,10 @@ use super::memory;
 use super::server::Server;
 use super::start;
 use crate::config;
+use crate::fault::{self, Part};
 use crate::mcp::era::Era;
 use crate::observe::event::{Event, emit};
+use crate::observe::pulse::{Place, SUPERVISORS};
 use crate::policy::pool::{Law, Verdict, View, decide};
 use crate::policy::refusal::{Reason, Refusal};
 
@@ -22,16 +24,21 @@ const RECYCLE_LOOK: Duration = Duration::from_secs(1);
 const REFUSALS: Duration = Duration::from_secs(10);
 /// Every so many failed starts of a server of unknown era, one is not probed but initialised.
 const PROBES_IN_A_ROW: u32 = 3;
+/// It turns this often at least, to show that it lives.
+const TURN: Duration = Duration::from_secs(1);
 /// Workers beyond what is needed are kept this long.
 const SURPLUS: Duration = Duration::from_secs(60);
 
 /// Keeps the server until it is told to stop, then until its last worker is gone.
 pub async fn run(server: Arc<Server>) {
+    let pulse = SUPERVISORS.join(server.name());
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
     let mut memory = memory::Watch::new(Instant::now());
     let mut refusals = Refusals::default();
     loop {
+        fault::hold(Part::Supervisor).await;
+        pulse.beat();
         if news.borrow_and_update().stopping {
             break;
         }
@@ -39,7 +46,7 @@ pub async fn run(server: Arc<Server>) {
         server.patrol();
         let wait = server.balance();
         let health_check = server.config().pool.health_check_interval;
-        let net = Instant::now() + wait.min(health_check);
+        let net = Instant::now() + wait.min(health_check).min(TURN);
         let due = server.deadlines().next().map_or(net, |at| at.min(net));
         let due = match server.has_processes() {
             true => due.min(memory.next()),
@@ -60,7 +67,7 @@ pub async fn run(server: Arc<Server>) {
             server.check_idle();
         }
     }
-    server.stop_all().await;
+    server.stop_all(&pulse).await;
 }
 
 /// The refusals that the log has been told of.
@@ -116,8 +123,9 @@ impl Server {
         }
     }
 
-    async fn stop_all(&self) {
+    async fn stop_all(&self, pulse: &Place) {
         loop {
+            pulse.beat();
             let (left, starting): (Vec<Arc<Member>>, usize) = {
                 let roster = self.roster();
                 (

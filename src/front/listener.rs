@@ -21,9 +21,13 @@ use super::context::Context;
 use super::pace::{Pace, Paced};
 use super::router;
 use crate::broker::principal::Principal;
+use crate::fault::{self, Part};
+use crate::observe::pulse::{self, ACCEPTOR};
 
 /// Pause after an error of `accept`, such as EMFILE: the connection stays in the backlog.
 const PAUSE: Duration = Duration::from_millis(100);
+/// While there is no place it shows this often that it lives.
+const FULL: Duration = Duration::from_secs(1);
 /// Largest request head.
 const HEAD: usize = 64 * 1024;
 
@@ -39,10 +43,16 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let mut turn = 0;
     loop {
+        fault::hold(Part::Acceptor).await;
         // A place first: beyond the limit connections wait in the kernel's backlog.
         let place = tokio::select! {
             place = Arc::clone(&places).acquire_owned() => place,
             () = stopped(&mut stop) => break,
+            // Full is no fault. The probe waits with the others, so this is its answer.
+            () = tokio::time::sleep(FULL) => {
+                ACCEPTOR.beat();
+                continue;
+            }
         };
         let Ok(place) = place else {
             break;
@@ -54,6 +64,7 @@ pub async fn serve(
                     if !is_transient(&error) {
                         log::error!("cannot accept connections: {error}; trying again in {PAUSE:?}");
                         tokio::time::sleep(PAUSE).await;
+                        ACCEPTOR.beat();
                     }
                     continue;
                 }
@@ -63,9 +74,10 @@ pub async fn serve(
         let context = Arc::clone(&context);
         let stop = stop.clone();
         connections.spawn(async move {
-            context.connections.fetch_add(1, Ordering::Relaxed);
+            let counted = u64::from(!pulse::is_probe(peer.port()));
+            context.connections.fetch_add(counted, Ordering::Relaxed);
             connection(socket, peer.ip(), &context, stop).await;
-            context.connections.fetch_sub(1, Ordering::Relaxed);
+            context.connections.fetch_sub(counted, Ordering::Relaxed);
             drop(place);
         });
         while connections.try_join_next().is_some() {}

@@ -353,6 +353,40 @@ pub enum Event {
         /// Calls in flight.
         in_flight: usize,
     },
+    /// A vital part of the daemon has not moved for half of the service manager's interval.
+    PartSilent {
+        /// Which.
+        part: &'static str,
+        /// For how long.
+        after: Duration,
+        /// The interval.
+        interval: Duration,
+        /// What else is silent, and what the threads do.
+        state: String,
+    },
+    /// A vital part does not move; the service manager is asked to restart the daemon.
+    WatchdogTriggered {
+        /// Which.
+        part: &'static str,
+        /// For how long.
+        after: Duration,
+        /// The interval.
+        interval: Duration,
+        /// What else is silent, and what the threads do.
+        state: String,
+    },
+    /// A vital part is silent, but so is the machine: no restart would help. Told at a bounded rate.
+    PartStarved {
+        /// Which.
+        part: &'static str,
+        /// For how long.
+        after: Duration,
+    },
+    /// A part that was told to be silent moves again.
+    PartMoves {
+        /// Which.
+        part: &'static str,
+    },
     /// Records of the log were dropped because its reader did not read.
     LogDropped {
         /// How many.

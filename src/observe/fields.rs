@@ -128,6 +128,21 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
             add("call", call);
             name_calls(others, add);
         }
+        Event::PartSilent {
+            part, after, state, ..
+        }
+        | Event::WatchdogTriggered {
+            part, after, state, ..
+        } => {
+            add("part", part);
+            add("after_ms", &after.as_millis());
+            add("state", state);
+        }
+        Event::PartStarved { part, after } => {
+            add("part", part);
+            add("after_ms", &after.as_millis());
+        }
+        Event::PartMoves { part } => add("part", part),
         Event::LogDropped { count } => add("count", count),
         Event::CallsRetried { calls, .. } => {
             add("count", &calls.len());

@@ -29,7 +29,11 @@ impl Event {
             | Self::QuarantineCleared { .. }
             | Self::ShedEnded { .. } => Level::Info,
             Self::CallsRetried { .. } => Level::Debug,
-            Self::LogDropped { .. } => Level::Warn,
+            Self::LogDropped { .. } | Self::PartSilent { .. } | Self::PartStarved { .. } => {
+                Level::Warn
+            }
+            Self::WatchdogTriggered { .. } => Level::Error,
+            Self::PartMoves { .. } => Level::Info,
             Self::WorkerExited {
                 expected: false, ..
             }
@@ -74,6 +78,10 @@ impl Event {
             | Self::DaemonStopping { .. }
             | Self::ConfigReloaded { .. }
             | Self::ConfigRejected { .. }
+            | Self::PartSilent { .. }
+            | Self::WatchdogTriggered { .. }
+            | Self::PartStarved { .. }
+            | Self::PartMoves { .. }
             | Self::LogDropped { .. }
             | Self::OwnMemory { .. } => (None, None, None),
             Self::WorkerStarted {

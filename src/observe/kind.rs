@@ -67,6 +67,10 @@ kinds! {
     "own_memory_short", "29b79139cd064be58182a591001c4b6e": Event::OwnMemory { .. },
     "rung_reached", "ac2efd69dd9647a4ad22f99812334908": Event::RungReached { .. },
     "server_drained", "9ed4803cf0ab47e28c8a94b294541820": Event::ServerDrained { .. },
+    "watchdog_soft", "a8f2f9dd795540c1b0db11e96d9d74a1": Event::PartSilent { .. },
+    "watchdog_triggered", "e475bdba84eb40b0a70bcc269a7ee63a": Event::WatchdogTriggered { .. },
+    "watchdog_starved", "adf7cb1478b647679ce27808e53f7640": Event::PartStarved { .. },
+    "watchdog_recovered", "673190f38e604d7496d801e961b22732": Event::PartMoves { .. },
     "log_dropped", "a77c2b992fbb4aac8b4f5aca428ead63": Event::LogDropped { .. },
 }
 

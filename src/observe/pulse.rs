@@ -6,7 +6,7 @@
 //! anything in order to be watched.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,13 +21,35 @@ pub static SUPERVISORS: Group = Group::new();
 
 /// Members of a group that are watched; more are not.
 const PLACES: usize = 1024;
+/// A part that is over for good.
+const RETIRED: u64 = u64::MAX - 1;
 /// A part that is not there: not begun, or over. Nobody misses it.
 const ABSENT: u64 = u64::MAX;
+
+/// Local port of the connection by which the daemon probes its own listener; 0 between probes.
+static PROBE: AtomicU16 = AtomicU16::new(0);
+
+/// The daemon is about to connect to itself from this port.
+pub fn probe_from(port: u16) {
+    PROBE.store(port, Ordering::Relaxed);
+}
+
+/// It is through with that.
+pub fn probe_is_over() {
+    probe_from(0);
+}
+
+/// Whether a connection from this port is the daemon's own probe. For counting only: a stranger
+/// on another machine may have the same port.
+#[must_use]
+pub fn is_probe(port: u16) -> bool {
+    port != 0 && PROBE.load(Ordering::Relaxed) == port
+}
 
 /// A moment in milliseconds since the first one of this process.
 fn millis(of: Instant) -> u64 {
     let since = of.saturating_duration_since(origin());
-    u64::try_from(since.as_millis()).unwrap_or(ABSENT - 1)
+    u64::try_from(since.as_millis()).unwrap_or(RETIRED - 1)
 }
 
 fn origin() -> Instant {
@@ -46,11 +68,19 @@ impl Pulse {
 
     /// It moves now. The first time it is watched from then on.
     pub fn beat(&self) {
-        self.0.store(millis(Instant::now()), Ordering::Relaxed);
+        let now = millis(Instant::now());
+        let moved = |last| (last != RETIRED).then_some(now);
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, moved);
     }
 
-    /// It is over; nobody is to miss it.
-    pub fn end(&self) {
+    /// It is over, and nobody is to miss it, even if it should move once more.
+    pub fn retire(&self) {
+        self.0.store(RETIRED, Ordering::Relaxed);
+    }
+
+    fn leave(&self) {
         self.0.store(ABSENT, Ordering::Relaxed);
     }
 
@@ -58,7 +88,7 @@ impl Pulse {
     #[must_use]
     pub fn last(&self) -> Option<Instant> {
         let last = self.0.load(Ordering::Relaxed);
-        (last != ABSENT).then(|| origin() + Duration::from_millis(last))
+        (last < RETIRED).then(|| origin() + Duration::from_millis(last))
     }
 }
 
@@ -132,7 +162,7 @@ impl Drop for Place {
                 .names
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            self.group.places[at].end();
+            self.group.places[at].leave();
             names.remove(&at);
         }
     }
@@ -151,7 +181,8 @@ mod tests {
         let last = pulse.last().unwrap();
         // Kept in milliseconds.
         assert!(last + Duration::from_millis(1) > before && last <= Instant::now());
-        pulse.end();
+        pulse.retire();
+        pulse.beat();
         assert_eq!(pulse.last(), None);
     }
 

@@ -332,6 +332,28 @@ pub(super) fn sentence(event: &Event) -> String {
                 format!("server {server} takes calls again")
             }
         }
+        Event::PartSilent {
+            part,
+            after,
+            interval,
+            state,
+        } => format!(
+            "the {part} of mainstayd has not moved for {}; restarting it is due after {}; {state}",
+            seconds(*after),
+            seconds(*interval)
+        ),
+        Event::WatchdogTriggered {
+            part, after, state, ..
+        } => format!(
+            "the {part} of mainstayd has not moved for {}: asking the service manager to restart \
+             it; {state}",
+            seconds(*after)
+        ),
+        Event::PartStarved { part, after } => format!(
+            "the {part} of mainstayd has not moved for {}, but the machine gives it no time to",
+            seconds(*after)
+        ),
+        Event::PartMoves { part } => format!("the {part} of mainstayd moves again"),
         Event::LogDropped { count } => format!(
             "{} of the log dropped: its reader did not read",
             plural(*count, "record")

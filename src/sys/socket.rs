@@ -22,3 +22,12 @@ pub fn shutdown_write(socket: &impl AsFd) -> std::io::Result<()> {
     )
     .map_err(std::io::Error::from)
 }
+
+/// Whether the process, or the machine, has no descriptor left.
+#[must_use]
+pub fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    let code = error.raw_os_error();
+    [nix::errno::Errno::EMFILE, nix::errno::Errno::ENFILE]
+        .into_iter()
+        .any(|one| code == Some(one as i32))
+}

@@ -25,6 +25,11 @@ pub struct LaneBounds {
 }
 
 impl LaneBounds {
+    /// The longest wait that these bounds allow.
+    pub(super) fn longest(&self) -> Duration {
+        self.hold + 2 * self.acquire_timeout
+    }
+
     /// Finds out what a worker can do, if that is wanted.
     pub(super) fn finder(&self) -> Option<Concurrency> {
         self.adaptive.then(|| {
@@ -44,6 +49,7 @@ impl Lane {
         if *self.bounds.get() == *bounds {
             return;
         }
+        self.longest.set(bounds.longest().max(*self.longest.get()));
         self.places().retune(bounds);
         {
             let mut finder = self.finder.lock().unwrap_or_else(PoisonError::into_inner);

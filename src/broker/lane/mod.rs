@@ -22,6 +22,7 @@ use crate::policy::refusal::Refusal;
 
 pub use self::bounds::LaneBounds;
 
+mod attend;
 mod bounds;
 mod places;
 
@@ -32,6 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub struct Lane {
     bounds: Current<LaneBounds>,
+    /// The longest anybody may wait; only ever longer, since some began under earlier bounds.
+    longest: Current<Duration>,
     /// Tells the server's actor that more workers may be needed.
     pressure: Arc<Notify>,
     /// More workers could be started: worth telling when places run short.
@@ -135,6 +138,7 @@ impl Lane {
             adaptive: AtomicBool::new(bounds.adaptive),
             finder: Mutex::new(bounds.finder()),
             bounds: Current::new(bounds.clone()),
+            longest: Current::new(bounds.longest()),
             pressure,
             can_grow: AtomicBool::new(false),
             has_hope: AtomicBool::new(true),
