@@ -15,5 +15,6 @@ pub(crate) mod http;
 pub(crate) mod journald;
 pub(crate) mod ledger;
 pub(crate) mod mcp;
+pub(crate) mod reload;
 pub(crate) mod script;
 pub(crate) mod toxic;
