@@ -94,6 +94,7 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
+    "rustix",
     "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",

@@ -112,11 +112,16 @@ pub fn dropped() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.backlog.dropped())
 }
 
-/// Writes what is still to be written and then this line to stderr; gives up after a second each.
+/// Writes what is still to be written and then this line to stderr, as an error where that is
+/// journald's stream; gives up after a second each.
 pub fn last_words(line: &str) {
     log::logger().flush();
+    let prefix = match LOGGER.get().map(|logger| logger.form) {
+        Some(Form::Native | Form::Text(Style::Journal)) => "<3>",
+        Some(Form::Text(Style::Stream)) | None => "",
+    };
     let (said, heard) = mpsc::channel();
-    let line = format!("{line}\n");
+    let line = format!("{prefix}{line}\n");
     let say = move || {
         // Nobody is left to tell of a failure.
         let _ = io::stderr().write_all(line.as_bytes());

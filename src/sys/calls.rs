@@ -13,19 +13,19 @@ use seccompiler::{
 
 /// Lets this process, and all it starts, limit nobody but itself: `prlimit` works with process 0 only,
 /// which is how the C library calls it for `setrlimit`. Programs for another architecture (32-bit ones)
-/// are killed, because their calls have other numbers. `Ok(false)`: this kernel has no such filters, or
-/// a filter around this process lets it have none.
+/// are killed, because their calls have other numbers. `Ok(false)`: there are no such filters for this
+/// kernel or architecture, or one that is around this process already lets it have none.
 ///
 /// # Errors
-/// There is no filter for this architecture.
+/// The filter cannot be made, which is a mistake in it.
 pub fn limit_only_oneself() -> io::Result<bool> {
     let other = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, 0);
     let rule = other
         .and_then(|other| SeccompRule::new(vec![other]))
         .map_err(io::Error::other)?;
-    let architecture = std::env::consts::ARCH
-        .try_into()
-        .map_err(io::Error::other)?;
+    let Ok(architecture) = std::env::consts::ARCH.try_into() else {
+        return Ok(false);
+    };
     let filter = SeccompFilter::new(
         BTreeMap::from([(SYS_prlimit64, vec![rule])]),
         SeccompAction::Allow,
