@@ -47,7 +47,10 @@ const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
     ("fault.rs", &["fault"]),
-    ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
+    (
+        "announcer.rs",
+        &["broker::snapshot", "fault", "observe", "sys"],
+    ),
     ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
