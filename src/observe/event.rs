@@ -13,6 +13,8 @@ use std::time::Duration;
 pub const TARGET: &str = "mainstay";
 /// Bytes of a worker's own words that an event carries.
 const SAMPLE_LIMIT: usize = 200;
+/// Bytes of what a reload has changed, or of what is wrong with a configuration.
+pub(super) const CHANGES_LIMIT: usize = 1000;
 /// Calls that an event names, by the ids that their worker knows them by; the others are counted.
 pub(super) const CALLS_NAMED: usize = 16;
 
@@ -32,6 +34,24 @@ pub enum Event {
         cause: String,
         /// Calls it still waits for.
         in_flight: usize,
+    },
+    /// Another configuration is in force.
+    ConfigReloaded {
+        /// Who has asked for it.
+        author: String,
+        /// What has changed, in one line.
+        summary: String,
+        /// Keys that take a restart.
+        restart: Vec<String>,
+    },
+    /// A new configuration was refused; the old one stays in force.
+    ConfigRejected {
+        /// Who has asked for it.
+        author: String,
+        /// How many errors it has.
+        count: usize,
+        /// The first of them.
+        first: String,
     },
     /// A worker process was started; it does not serve yet.
     WorkerStarted {

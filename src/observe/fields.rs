@@ -1,6 +1,7 @@
 //! What an event says beside its name and its subject, as keys and values for programs. Keys stay.
 
-use super::event::{CALLS_NAMED, Event, cut};
+use super::escape::escape;
+use super::event::{CALLS_NAMED, CHANGES_LIMIT, Event, cut};
 
 /// The fields, in a fixed order.
 #[expect(
@@ -18,6 +19,26 @@ pub(super) fn rest(event: &Event) -> Vec<(&'static str, String)> {
         Event::DaemonStopping { cause, in_flight } => {
             add("cause", cause);
             add("in_flight", in_flight);
+        }
+        Event::ConfigReloaded {
+            author,
+            summary,
+            restart,
+        } => {
+            add("author", &cut(author));
+            add("summary", &escape(summary, CHANGES_LIMIT));
+            if !restart.is_empty() {
+                add("restart", &escape(&restart.join(","), CHANGES_LIMIT));
+            }
+        }
+        Event::ConfigRejected {
+            author,
+            count,
+            first,
+        } => {
+            add("author", &cut(author));
+            add("count", count);
+            add("first", &escape(first, CHANGES_LIMIT));
         }
         Event::WorkerStarted { era, .. } | Event::EraFound { era, .. } => add("era", era),
         Event::WorkerReady { era, took, .. } => {
