@@ -164,6 +164,18 @@ impl View for Overview {
     }
 }
 
+impl Overview {
+    fn tell_stop(&self, ended: &Result<(), DaemonError>) {
+        let servers = self.snapshot().servers;
+        emit(&Event::DaemonStopping {
+            cause: ended
+                .as_ref()
+                .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
+            in_flight: servers.iter().map(|s| s.in_flight).sum(),
+        });
+    }
+}
+
 /// Runs the daemon until a signal ends it, on the sockets it was handed or on its own, and tells the
 /// service manager how it does.
 ///
@@ -220,9 +232,8 @@ pub async fn run(
         thinned,
     });
 
-    let hearing = listen_for_shortage(tree.as_ref()).await;
-    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
-
+    let shortage = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(shortage, Arc::clone(&catalog), thin));
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
     for server in catalog.all() {
@@ -265,25 +276,12 @@ pub async fn run(
 
     overview.draining.store(true, Ordering::Relaxed);
     heart.stopping();
-    let in_flight = overview
-        .snapshot()
-        .servers
-        .iter()
-        .map(|s| s.in_flight)
-        .sum();
-    emit(&Event::DaemonStopping {
-        cause: ended
-            .as_ref()
-            .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
-        in_flight,
-    });
     strain.abort();
+    overview.tell_stop(&ended);
     announcer
         .stop(stop_all(&catalog, &stop, front, keepers))
         .await;
-    if let Some(tree) = tree {
-        tree.prune();
-    }
+    tree.iter().for_each(Tree::prune);
     if !admin.is_finished() {
         let _ = admin.await;
     }
