@@ -2,11 +2,7 @@
 
 CARGO ?= cargo
 
-<<<<<<< HEAD
-.PHONY: run test bench lint build unit deb test-container test-vm
-=======
-.PHONY: run test bench lint build unit deb deb-chroot deb-check
->>>>>>> w/package
+.PHONY: run test bench lint build unit deb deb-chroot deb-check test-container test-vm
 
 # The built-in score server at http://127.0.0.1:8000/mcp, or ARGS="--config my.toml".
 run:

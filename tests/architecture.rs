@@ -47,7 +47,10 @@ const FILES: &[(&str, &[&str])] = &[
     ("broker/snapshot.rs", &[]),
     ("exit.rs", &[]),
     ("fault.rs", &["fault"]),
-    ("announcer.rs", &["broker::snapshot", "observe", "sys"]),
+    (
+        "announcer.rs",
+        &["broker::snapshot", "fault", "observe", "sys"],
+    ),
     ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
     ("overview.rs", &["broker", "observe", "record", "sys"]),
@@ -93,6 +96,7 @@ const EFFECTS: &[&str] = &[
 const LINUX: &[&str] = &[
     "nix",
     "procfs",
+    "rustix",
     "sd_listen_fds",
     "signal_hook",
     "signal_hook_tokio",

@@ -165,10 +165,36 @@ fn samples() -> Vec<Event> {
             bytes: 2,
             growth: 1,
             limit: 1,
-            stalled: true,
-            bytes_a_call: Some(1),
+            stalled: false,
+            bytes_a_call: None,
             calls: vec![],
             tools: String::new(),
+        },
+        Event::WorkerOom {
+            server: server.clone(),
+            worker,
+            pid,
+            bytes: None,
+            limit: 1,
+            calls: vec![],
+            tools: String::new(),
+        },
+        Event::LeakFound {
+            server: server.clone(),
+            worker,
+            pid,
+            bytes_a_call: 1,
+            tool: None,
+            calls: 100,
+            bytes: 2,
+        },
+        Event::OwnMemory {
+            level: 0,
+            what: "nothing",
+        },
+        Event::OwnMemory {
+            level: 1,
+            what: "little",
         },
         Event::RungReached {
             server: server.clone(),
@@ -181,6 +207,23 @@ fn samples() -> Vec<Event> {
             on: true,
             in_flight: 0,
         },
+        Event::PartSilent {
+            part: "timers",
+            after: Duration::from_secs(5),
+            interval: Duration::from_secs(10),
+            state: text("no other part is"),
+        },
+        Event::WatchdogTriggered {
+            part: "timers",
+            after: Duration::from_secs(9),
+            interval: Duration::from_secs(10),
+            state: text("no other part is"),
+        },
+        Event::PartStarved {
+            part: "timers",
+            after: Duration::from_secs(3),
+        },
+        Event::PartMoves { part: "timers" },
         Event::LogDropped { count: 1 },
     ]
 }

@@ -7,6 +7,7 @@ use super::protocol::{
 use crate::broker::control::BreakerMode;
 use crate::broker::reload::Reloaded;
 use crate::broker::snapshot::{LimitStatus, Snapshot};
+use crate::fault::Part;
 use serde::de::DeserializeOwned;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -97,6 +98,16 @@ impl Client {
     /// If nobody answers in time, or what comes is a refusal or no answer.
     pub fn status(&self) -> Result<Snapshot, ClientError> {
         self.ask(Command::Status)
+    }
+
+    /// Makes a vital part of the daemon stand still; see
+    /// [`Control::fault`](crate::broker::control::Control::fault).
+    ///
+    /// # Errors
+    /// See [`Client::status`]; [`ClientError::Impossible`] if its build cannot.
+    pub fn fault(&self, part: Part, time: Duration) -> Result<(), ClientError> {
+        let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.ask(Command::Fault { part, for_ms })
     }
 
     /// The buckets of the daemon's limiter, the busiest first, at most `most`.

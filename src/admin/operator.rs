@@ -82,6 +82,10 @@ fn change(control: &dyn Control, command: Command, uid: u32) -> Result<String, I
         Command::Drain { server, on } => protocol::answer(&Drained {
             in_flight: control.drain(&server, on)?,
         }),
+        Command::Fault { part, for_ms } => {
+            control.fault(part, Duration::from_millis(for_ms))?;
+            protocol::answer(&())
+        }
         Command::ClearQuarantine { server, digest } => protocol::answer(&Cleared {
             cleared: control.clear_quarantine(&server, digest.as_deref())?,
         }),

@@ -15,6 +15,7 @@
 
 use crate::broker::control::BreakerMode;
 use crate::broker::snapshot::Snapshot;
+use crate::fault::{LONGEST, Part};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +88,13 @@ pub enum Command {
         #[serde(default)]
         check: bool,
     },
+    /// Makes a part of the daemon stand still, if its build can; answered with `null`.
+    Fault {
+        /// Which.
+        part: Part,
+        /// For how many milliseconds, at most [`LONGEST`].
+        for_ms: u64,
+    },
 }
 
 /// The answer to [`Command::Breaker`].
@@ -120,7 +128,7 @@ pub struct Cleared {
 impl Command {
     /// The word of every command on the wire, so that a command that is not known is told from one
     /// with wrong arguments.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 8] = [
         "status",
         "limits",
         "breaker",
@@ -128,6 +136,7 @@ impl Command {
         "drain",
         "clear_quarantine",
         "reload",
+        "fault",
     ];
 
     /// What is wrong with the arguments although they can be read, and what to do.
@@ -141,6 +150,11 @@ impl Command {
             } if *time == 0 || *time > FOR_MS_MOST => Some(format!(
                 "`for_ms` is from 1 to {FOR_MS_MOST} (a year); leave it out for a mode that stays"
             )),
+            Self::Fault { for_ms, .. }
+                if *for_ms == 0 || u128::from(*for_ms) > LONGEST.as_millis() =>
+            {
+                Some(format!("`for_ms` is from 1 to {}", LONGEST.as_millis()))
+            }
             Self::Breaker { reason, mode, .. } => reason_fault(reason.as_deref(), *mode),
             _ => None,
         }

@@ -121,6 +121,18 @@ impl Control for Catalog {
         Ok(count)
     }
 
+    #[cfg(feature = "fault")]
+    fn fault(&self, part: crate::fault::Part, time: Duration) -> Result<(), Impossible> {
+        log::warn!("a fault on purpose begins: {part:?} stands still for {time:?}");
+        let server = self.all().first().cloned();
+        crate::fault::begin(part, time, move |time| {
+            if let Some(server) = server {
+                server.lane(crate::mcp::era::Era::Legacy).freeze(time);
+            }
+        });
+        Ok(())
+    }
+
     fn limits(&self, most: usize) -> Vec<LimitStatus> {
         let servers = self.all();
         let configs: Vec<_> = servers.iter().map(|s| s.config()).collect();

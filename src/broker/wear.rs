@@ -23,13 +23,54 @@ const START: Duration = Duration::from_secs(2);
 /// What is known of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Wear {
-    trend: Trend,
+    /// Over every look: it sees within seconds that a leak has begun.
+    fast: Trend,
+    /// Over a look each `memory.check_interval`: it sees what is lost in an hour.
+    slow: Trend,
+    /// When the slow one is told next, and what was called since the last time.
+    due: Option<Instant>,
+    since: Since,
     calls: u64,
     told: bool,
 }
 
-/// What the calls since the last look were of.
+/// The tool of several looks: it counts only if all of them had the same.
 #[derive(Debug, Default)]
+enum Since {
+    #[default]
+    Nothing,
+    Only(Arc<str>),
+    Mixed,
+}
+
+impl Wear {
+    fn add(&mut self, now: Instant, sample: &Sample, calls: u64, recent: Recent, every: Duration) {
+        let tool = recent.tool();
+        self.since = match (std::mem::take(&mut self.since), &recent) {
+            (since, Recent::None) => since,
+            (Since::Nothing, Recent::Only(_, name)) => Since::Only(Arc::clone(name)),
+            (Since::Only(known), Recent::Only(_, name)) if known == *name => Since::Only(known),
+            _ => Since::Mixed,
+        };
+        self.fast.add(now, calls, sample.bytes, tool);
+        if self.due.is_none_or(|due| now >= due) {
+            self.due = Some(now + every);
+            let tool = match std::mem::take(&mut self.since) {
+                Since::Only(name) => Some(name),
+                Since::Nothing | Since::Mixed => None,
+            };
+            self.slow.add(now, calls, sample.bytes, tool);
+        }
+        self.calls = calls;
+    }
+
+    fn leak(&self) -> Option<Leak> {
+        self.fast.leak().or_else(|| self.slow.leak())
+    }
+}
+
+/// What the calls since the last look were of.
+#[derive(Clone, Debug, Default)]
 pub(super) enum Recent {
     /// There were none.
     #[default]
@@ -57,16 +98,19 @@ impl Recent {
         }
     }
 
-    /// The tool, if it was one. What is still in flight is of the next look, too.
-    fn take(&mut self, in_flight: usize) -> Option<Arc<str>> {
-        let tool = match self {
+    fn tool(&self) -> Option<Arc<str>> {
+        match self {
             Self::Only(_, name) => Some(Arc::clone(name)),
             Self::None | Self::Mixed => None,
-        };
-        if in_flight == 0 {
-            *self = Self::None;
         }
-        tool
+    }
+
+    /// What is still in flight is of the next look, too.
+    fn take(&mut self, in_flight: usize) -> Self {
+        match in_flight {
+            0 => std::mem::take(self),
+            _ => self.clone(),
+        }
     }
 }
 
@@ -78,7 +122,7 @@ impl Member {
         recent.note(call.tool_name());
     }
 
-    fn take_recent(&self) -> Option<Arc<str>> {
+    fn take_recent(&self) -> Recent {
         let in_flight = self.leases();
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.take(in_flight)
@@ -104,6 +148,7 @@ impl Server {
     ) -> bool {
         let there = |worker: &u64| samples.iter().any(|sample| sample.worker == *worker);
         watch.wear.retain(|worker, _| there(worker));
+        let every = self.config().memory.check_interval;
         let mut soon = false;
         let mut leakers = Vec::new();
         for sample in samples.iter().filter(|sample| sample.serving) {
@@ -112,11 +157,9 @@ impl Server {
             };
             let wear = watch.wear.entry(sample.worker).or_default();
             let calls = member.served();
-            soon |= calls > wear.calls && wear.trend.is_short();
-            wear.calls = calls;
-            wear.trend
-                .add(now, calls, sample.bytes, member.take_recent());
-            let leak = wear.trend.leak();
+            soon |= calls > wear.calls && wear.fast.is_short();
+            wear.add(now, sample, calls, member.take_recent(), every);
+            let leak = wear.leak();
             let bytes = leak.as_ref().map_or(0, |leak| whole(leak.bytes_a_call));
             member.leak.store(bytes, Ordering::Relaxed);
             let Some(leak) = leak else {
@@ -200,13 +243,15 @@ fn whole(bytes: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Recent;
+    use super::{Recent, Wear};
+    use crate::policy::memory::Sample;
+    use std::time::{Duration, Instant};
 
     fn taken(recent: &mut Recent, calls: &[Option<&str>], in_flight: usize) -> Option<String> {
         for call in calls {
             recent.note(call.map(str::as_bytes));
         }
-        recent.take(in_flight).map(|name| name.to_string())
+        recent.take(in_flight).tool().map(|name| name.to_string())
     }
 
     #[test]
@@ -221,5 +266,36 @@ mod tests {
         assert_eq!(taken(&mut recent, &[a, None], 1), None);
         assert_eq!(taken(&mut recent, &[a], 0), None);
         assert_eq!(taken(&mut recent, &[Some("junk")], 0), None);
+    }
+
+    #[test]
+    fn a_slow_leak_is_seen_over_a_longer_time() {
+        const MIB: u64 = 1 << 20;
+        let (mut wear, start) = (Wear::default(), Instant::now());
+        let mut told = None;
+        for second in 0..1200 {
+            // 32 kB with each call, which is 160 kB a second, and a heap that breathes.
+            let bytes = 70 * MIB + second * 160_000 + second % 7 * 3 * MIB;
+            let sample = Sample {
+                bytes,
+                ..Sample::default()
+            };
+            let tool = Recent::Only(1, "render".into());
+            let now = start + Duration::from_secs(second);
+            wear.add(now, &sample, second * 5, tool, Duration::from_secs(10));
+            assert_eq!(
+                wear.fast.leak(),
+                None,
+                "{second} s: 19 MB in two minutes, with that noise"
+            );
+            told = told.or(wear.leak().map(|leak| (second, leak)));
+        }
+        let (second, leak) = told.unwrap();
+        assert!((200..900).contains(&second), "{second}");
+        assert!((30e3..34e3).contains(&leak.bytes_a_call), "{leak:?}");
+        assert_eq!(
+            leak.tool.map(|tool| tool.name.to_string()),
+            Some("render".to_owned())
+        );
     }
 }

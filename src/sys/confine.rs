@@ -27,6 +27,9 @@ pub enum Limit {
 /// # Errors
 /// What the kernel says.
 pub fn close_to_others() -> io::Result<()> {
+    // The size of a page is found in /proc/self/auxv before Linux 6.4, once; afterwards it could not be,
+    // and who asks for it then (all figures of memory do) would panic.
+    let _ = procfs::page_size();
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use mainstay::admin::protocol::{LIMITS_MOST, REASON_LIMIT};
 use mainstay::broker::control::BreakerMode;
 use mainstay::config::parse_span;
+use mainstay::fault::Part;
 use mainstay::manual::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -129,6 +130,16 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Make a vital part of the daemon stand still, to see it restarted; only in a build for tests
+    #[command(hide = true)]
+    Fault {
+        /// Which part
+        #[arg(value_parser = part)]
+        part: Part,
+        /// For how long, such as `20s`
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_span, default_value = "30s")]
+        lasts: Duration,
+    },
     /// Put a server under load while its workers are killed, and judge how it does
     #[command(
         after_help = "PASS takes 99.5 % good calls, p99 of 500 ms at most, and every kill followed \
@@ -145,6 +156,14 @@ pub(crate) enum Command {
         /// For which shell
         shell: Shell,
     },
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let known = Part::ALL.iter().find(|(name, _)| *name == text);
+    known.map(|(_, part)| *part).ok_or_else(|| {
+        let names: Vec<&str> = Part::ALL.iter().map(|(name, _)| *name).collect();
+        format!("the parts are {}", names.join(", "))
+    })
 }
 
 /// What to do with quarantined calls.

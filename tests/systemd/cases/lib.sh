@@ -89,9 +89,10 @@ wait_served() { wait_until 30 "GET /health answers 200" serving; }
 # mcp call|loop ...: see the file
 mcp() { python3 "$here/mcp" "$@"; }
 
-# journal [JOURNALCTL-ARGUMENT...]: of the unit since the case began
-journal() { journalctl --no-pager --after-cursor="$cursor" --unit=mainstay.service "$@"; }
-mark_journal() { sync_journal; cursor=$(journalctl --no-pager -n 1 --show-cursor | sed -n 's/^-- cursor: //p'); }
+# journal [JOURNALCTL-ARGUMENT...]: of the unit since mark_journal, by which a case begins. By time, because
+# journalctl 252 leaves out the first match after a cursor.
+journal() { journalctl --quiet --no-pager --since="@$journal_mark" --unit=mainstay.service "$@"; }
+mark_journal() { sync_journal; journal_mark=$(date +%s.%N); }
 # What was logged until now can be read.
 sync_journal() { journalctl --sync >/dev/null 2>&1 || true; }
 
@@ -146,10 +147,15 @@ newer_package() {
     echo "$path"
 }
 
-# clients_start: a client that connects every 10 ms until clients_stop, which sets connections, answered, refused,
-# reset, unanswered, late and longest (ms)
+# An emulated processor is ten times slower, and a hundred connections a second would be all it does.
+emulated() { ((SLOWER > 5)); }
+interval=10
+! emulated || interval=100
+
+# clients_start: a client that connects every 10 ms (emulated: 100 ms) until clients_stop, which sets connections,
+# answered, refused, reset, unanswered, late and longest (ms)
 clients_start() {
-    python3 "$here/connect_loop" "$((30 * SLOWER))" >"$scratch/clients" 2>"$scratch/clients.err" &
+    python3 "$here/connect_loop" "$((30 * SLOWER))" "$interval" >"$scratch/clients" 2>"$scratch/clients.err" &
     clients=$!
     jobs_of_case+=("$clients")
     wait_until 30 "the first answer to the connecting client" grep -q started "$scratch/clients"
@@ -161,5 +167,5 @@ clients_stop() {
     connections=0 answered=0 refused=0 reset=0 unanswered=0 late=0 longest=0
     for word in $(tail -n 1 "$scratch/clients"); do printf -v "${word%%=*}" '%s' "${word#*=}"; done
     echo "the connecting client: $(tail -n 1 "$scratch/clients")"
-    expect_at_least "connections made while it happened (the client must not have slept through it)" 20 "$connections"
+    expect_at_least "connections made while it happened (the client must not have slept through it)" 10 "$connections"
 }
