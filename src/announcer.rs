@@ -6,6 +6,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use crate::broker::snapshot::{Health, Snapshot};
+use crate::fault;
 use crate::observe::status;
 use crate::sys::notify::Notifier;
 
@@ -94,7 +95,10 @@ impl Announcer {
 
     fn decide(&mut self, snapshot: &Snapshot, now: Instant) -> Vec<Word> {
         let mut words = Vec::new();
-        let line = status::line(snapshot);
+        let mut line = status::line(snapshot);
+        if let Some(fault) = fault::active() {
+            line = format!("{fault}; {line}");
+        }
         if line != self.line {
             words.push(Word::Status(line.clone()));
             self.line = line;

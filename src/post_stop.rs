@@ -85,8 +85,10 @@ pub fn run(told: &Told) -> ExitCode {
     };
     let status = told.exit_status.as_deref().unwrap_or("unknown");
     let why = format!("job {job:?}, exit status {status}").to_lowercase();
-    let errors = [released.as_ref().err(), done.as_ref().err()];
-    for error in errors.into_iter().flatten() {
+    for error in [released.as_ref().err(), done.as_ref().err()]
+        .into_iter()
+        .flatten()
+    {
         eprintln!("mainstayd post-stop: {error} ({why})");
     }
     match (released, done) {

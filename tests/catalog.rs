@@ -41,6 +41,16 @@ fn samples() -> Vec<Event> {
             cause: text("a signal"),
             in_flight: 0,
         },
+        Event::ConfigReloaded {
+            author: text("root"),
+            summary: text("added: weather"),
+            restart: vec![],
+        },
+        Event::ConfigRejected {
+            author: text("root"),
+            count: 1,
+            first: text("m.toml:1: x"),
+        },
         Event::WorkerStarted {
             server: server.clone(),
             worker,
@@ -197,6 +207,23 @@ fn samples() -> Vec<Event> {
             on: true,
             in_flight: 0,
         },
+        Event::PartSilent {
+            part: "timers",
+            after: Duration::from_secs(5),
+            interval: Duration::from_secs(10),
+            state: text("no other part is"),
+        },
+        Event::WatchdogTriggered {
+            part: "timers",
+            after: Duration::from_secs(9),
+            interval: Duration::from_secs(10),
+            state: text("no other part is"),
+        },
+        Event::PartStarved {
+            part: "timers",
+            after: Duration::from_secs(3),
+        },
+        Event::PartMoves { part: "timers" },
         Event::LogDropped { count: 1 },
     ]
 }

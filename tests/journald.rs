@@ -161,8 +161,7 @@ fn a_worker_has_its_own_identifier_and_priorities() {
 
 #[test]
 fn the_filter_holds_here_too() {
-    let servers = format!("[servers.music]\n{}", chaos(&[]));
-    let mut bed = bed(&servers, |daemon| {
+    let mut bed = bed(&talking("echo plain >&2"), |daemon| {
         daemon.env("MAINSTAY_LOG", "mainstay=debug,off");
     });
     let mut journald = bed.journald.take().unwrap();
@@ -218,6 +217,18 @@ fn a_daemon_ends_although_nobody_reads_its_log() {
         (bed.daemon.metric(DROPPED) > 0.0).then_some(())
     });
     bed.daemon.stop();
+}
+
+#[test]
+fn the_end_waits_a_moment_for_a_journald_that_is_behind() {
+    let lines = "i=0; while [ $i -lt 300 ]; do echo $i >&2; i=$((i+1)); done";
+    let mut bed = bed(&talking(lines), |_| {});
+    let mut journald = bed.journald.take().unwrap();
+    bed.daemon.terminate();
+    // Time enough for all but the log to end; much less than the end waits.
+    std::thread::sleep(Duration::from_millis(150));
+    journald.until("the last word", |e| e.is("MESSAGE", "stopped"));
+    assert_eq!(bed.daemon.wait().code(), Some(0));
 }
 
 #[test]

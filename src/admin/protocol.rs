@@ -15,6 +15,7 @@
 
 use crate::broker::control::BreakerMode;
 use crate::broker::snapshot::Snapshot;
+use crate::fault::{LONGEST, Part};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -80,6 +81,20 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
     },
+    /// Reads the configuration again and puts it into force; answered with
+    /// [`Reloaded`](crate::broker::reload::Reloaded).
+    Reload {
+        /// Only tell what would change.
+        #[serde(default)]
+        check: bool,
+    },
+    /// Makes a part of the daemon stand still, if its build can; answered with `null`.
+    Fault {
+        /// Which.
+        part: Part,
+        /// For how many milliseconds, at most [`LONGEST`].
+        for_ms: u64,
+    },
 }
 
 /// The answer to [`Command::Breaker`].
@@ -113,13 +128,15 @@ pub struct Cleared {
 impl Command {
     /// The word of every command on the wire, so that a command that is not known is told from one
     /// with wrong arguments.
-    pub const NAMES: [&str; 6] = [
+    pub const NAMES: [&str; 8] = [
         "status",
         "limits",
         "breaker",
         "recycle",
         "drain",
         "clear_quarantine",
+        "reload",
+        "fault",
     ];
 
     /// What is wrong with the arguments although they can be read, and what to do.
@@ -133,6 +150,11 @@ impl Command {
             } if *time == 0 || *time > FOR_MS_MOST => Some(format!(
                 "`for_ms` is from 1 to {FOR_MS_MOST} (a year); leave it out for a mode that stays"
             )),
+            Self::Fault { for_ms, .. }
+                if *for_ms == 0 || u128::from(*for_ms) > LONGEST.as_millis() =>
+            {
+                Some(format!("`for_ms` is from 1 to {}", LONGEST.as_millis()))
+            }
             Self::Breaker { reason, mode, .. } => reason_fault(reason.as_deref(), *mode),
             _ => None,
         }
@@ -173,6 +195,8 @@ pub mod code {
     pub const ARGUMENTS: &str = "bad_arguments";
     /// It cannot be done: there is no such server, tool, worker or call, or not in this state.
     pub const IMPOSSIBLE: &str = "impossible";
+    /// The new configuration is refused; the message has one error a line.
+    pub const REJECTED: &str = "configuration_rejected";
     /// The peer is neither the daemon's user nor root; the connection is closed.
     pub const DENIED: &str = "permission_denied";
     /// Too many admin connections are open; the connection is closed.
@@ -354,7 +378,7 @@ mod tests {
         }
     }
 
-    fn commands() -> [Command; 6] {
+    fn commands() -> [Command; 7] {
         let server = "music".to_owned();
         [
             Command::Status,
@@ -375,6 +399,7 @@ mod tests {
                 server,
                 digest: None,
             },
+            Command::Reload { check: true },
         ]
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::snapshot::LimitStatus;
+use crate::fault::Part;
 
 /// How a breaker is to be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,18 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// No such server, or no such digest.
     fn clear_quarantine(&self, server: &str, digest: Option<&str>) -> Result<usize, Impossible>;
+
+    /// Makes a vital part of the daemon stand still for so long, to see what happens.
+    ///
+    /// # Errors
+    /// This build cannot: only one with the feature `fault` can.
+    fn fault(&self, part: Part, time: Duration) -> Result<(), Impossible> {
+        let _ = (part, time);
+        Err(Impossible(
+            "this mainstayd has no faults built in; only a build for tests has (the feature fault)"
+                .to_owned(),
+        ))
+    }
 
     /// The buckets of the limiter, the busiest first, at most `most`.
     fn limits(&self, most: usize) -> Vec<LimitStatus>;

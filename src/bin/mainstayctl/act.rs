@@ -7,6 +7,7 @@ use crate::reach::client;
 use crate::target::Target;
 use mainstay::broker::control::BreakerMode;
 use mainstay::config::format_span;
+use mainstay::fault::Part;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +69,15 @@ pub(crate) fn drain(socket: Option<PathBuf>, server: &str, undo: bool) -> Outcom
             plural(in_flight, "call is", "calls are")
         )
     })
+}
+
+/// `fault`.
+pub(crate) fn fault(socket: Option<PathBuf>, part: Part, lasts: Duration) -> Outcome {
+    client(socket)?.fault(part, lasts)?;
+    print(&format!(
+        "{part:?} stands still for {}\n",
+        format_span(lasts)
+    ))
 }
 
 /// `quarantine clear`.

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use mainstay::admin::protocol::{LIMITS_MOST, REASON_LIMIT};
 use mainstay::broker::control::BreakerMode;
 use mainstay::config::parse_span;
+use mainstay::fault::Part;
 use mainstay::manual::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use std::time::Duration;
 #[command(
     name = "mainstayctl",
     version,
-    after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call), or \
+    after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call; a wrong configuration), or \
                   `status --check` found something missing or down, `doctor` something bad, or `stress` says FAIL; 64 wrong \
                   command line; 69 no daemon answers."
 )]
@@ -118,6 +119,27 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
+    /// Read the configuration again and put it into force; calls in flight are not touched
+    #[command(
+        after_help = "A bad configuration is refused with all its errors (exit status 1); the old \
+                      one stays in force. The command returns once the new one is in force, not once \
+                      every worker has been replaced."
+    )]
+    Reload {
+        /// Only check it and tell what a reload would change
+        #[arg(long)]
+        check: bool,
+    },
+    /// Make a vital part of the daemon stand still, to see it restarted; only in a build for tests
+    #[command(hide = true)]
+    Fault {
+        /// Which part
+        #[arg(value_parser = part)]
+        part: Part,
+        /// For how long, such as `20s`
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_span, default_value = "30s")]
+        lasts: Duration,
+    },
     /// Put a server under load while its workers are killed, and judge how it does
     #[command(
         after_help = "PASS takes 99.5 % good calls, p99 of 500 ms at most, and every kill followed \
@@ -134,6 +156,14 @@ pub(crate) enum Command {
         /// For which shell
         shell: Shell,
     },
+}
+
+fn part(text: &str) -> Result<Part, String> {
+    let known = Part::ALL.iter().find(|(name, _)| *name == text);
+    known.map(|(_, part)| *part).ok_or_else(|| {
+        let names: Vec<&str> = Part::ALL.iter().map(|(name, _)| *name).collect();
+        format!("the parts are {}", names.join(", "))
+    })
 }
 
 /// What to do with quarantined calls.

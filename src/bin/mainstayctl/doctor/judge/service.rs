@@ -222,12 +222,12 @@ fn room(config: &Config, properties: &Properties) -> Vec<Finding> {
         let (store, needed) = (store.unwrap_or(u64::MAX), workers * STORED + 1);
         findings.push(if store >= needed {
             Finding::ok(
-                "descriptor store",
+                "descriptors",
                 format!("{store} kept over a restart, {needed} needed at most"),
             )
         } else {
             Finding::weak(
-                "descriptor store",
+                "descriptors",
                 format!("{store} descriptors are kept over a restart, {workers} workers need {needed}: the others end with the daemon"),
                 format!("set FileDescriptorStoreMax={needed} (systemctl edit mainstay)"),
             )

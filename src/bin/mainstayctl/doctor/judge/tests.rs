@@ -125,6 +125,8 @@ fn a_healthy_host_has_nothing_to_mend() {
     let all = judge(&healthy());
     assert!(all.len() > 20, "only {} things were looked at", all.len());
     assert!(all.iter().all(|finding| finding.mend.is_none()));
+    // There is a column for it.
+    assert!(all.iter().all(|finding| finding.about.len() < 16));
 }
 
 /// A change, the grade of the one complaint about it, what it is about, and a part of what it says.
@@ -428,7 +430,7 @@ const CASES: &[Case] = &[
     (
         |f| f.systemd.unit = unit(&[("FileDescriptorStoreMax", "3")]),
         Grade::Weak,
-        "descriptor store",
+        "descriptors",
         "1 workers need 4",
     ),
     (
