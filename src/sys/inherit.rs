@@ -131,7 +131,7 @@ impl Inherited {
                 .as_ref()
                 .map(UnixListener::try_clone)
                 .transpose()?,
-            unknown: Vec::new(),
+            unknown: self.unknown.clone(),
         })
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod journald;
 pub(crate) mod ledger;
+pub(crate) mod manager;
 pub(crate) mod mcp;
 pub(crate) mod reload;
 pub(crate) mod script;

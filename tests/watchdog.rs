@@ -1,0 +1,104 @@
+//! A daemon whose vital parts stand still asks for its restart, and says why; one that the machine
+//! keeps from running does not. Needs a build with faults: `cargo test --features fault --test
+//! watchdog`.
+
+#![cfg(feature = "fault")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod support;
+
+use std::time::Duration;
+
+use mainstay::fault::Part;
+use nix::sys::signal::Signal;
+use support::manager::{Manager, Unit};
+
+/// A daemon with a short interval, once it is ready and its listener is watched.
+fn watched() -> Manager {
+    let mut manager = Manager::start(Unit {
+        environment: vec![("WATCHDOG_USEC", "4000000".to_owned())],
+        ..Unit::default()
+    });
+    manager.hear("READY=1");
+    for _ in 0..3 {
+        manager.hear("WATCHDOG=1");
+    }
+    manager
+}
+
+/// Pitfall 17: each vital part, in turn.
+#[test]
+fn pitfall_17_a_part_that_stands_still_ends_the_heartbeat_with_the_reason_told() {
+    for (name, part) in Part::ALL {
+        let mut manager = watched();
+        manager
+            .client()
+            .fault(part, Duration::from_secs(60))
+            .unwrap();
+        let said = match part {
+            Part::RuntimeThread | Part::Runtime => "the runtime thread ",
+            // Whoever wants a place waits for the same lock: actor and threads follow.
+            Part::Dispatcher => "the ",
+            Part::Acceptor => "the acceptor of",
+            Part::Supervisor => "the supervisor of",
+            Part::Timers => "the timers of",
+        };
+        manager.hear("WATCHDOG=trigger");
+        let log = manager.log();
+        let told = |line: &str| line.contains(said) && line.contains("has not moved for");
+        assert!(log.lines().any(told), "{name}:\n{log}");
+        let reason = "asking the service manager to restart it";
+        assert!(log.contains(reason), "{name}:\n{log}");
+        if part == Part::Dispatcher {
+            assert!(
+                log.contains("silent: ") && log.contains("dispatcher"),
+                "{log}"
+            );
+        }
+        // From the first silence on there was no heartbeat but the excuses of a busy machine.
+        let excused = log.matches("the machine gives it no time").count();
+        assert!(excused <= 1, "{name}:\n{log}");
+        manager.signal(Signal::SIGKILL);
+        manager.wait();
+    }
+}
+
+#[test]
+fn a_part_that_moves_again_in_time_is_forgiven() {
+    let mut manager = watched();
+    let fault = Duration::from_millis(2600);
+    manager.client().fault(Part::Acceptor, fault).unwrap();
+    manager.hear("STATUS=FAULT ON PURPOSE: acceptor");
+    support::daemon::until("it moves again", || {
+        manager
+            .log()
+            .contains("the acceptor of mainstayd moves again")
+            .then_some(())
+    });
+    manager.hear("WATCHDOG=1");
+    let manager = manager.stop();
+    assert!(
+        !manager.log().contains("asking the service manager"),
+        "{}",
+        manager.log()
+    );
+}
+
+/// All parts are silent when the process goes on, and none of them is to blame.
+#[test]
+fn a_process_that_was_stopped_for_a_while_goes_on() {
+    let mut manager = watched();
+    manager.signal(Signal::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(3500));
+    manager.listen();
+    manager.signal(Signal::SIGCONT);
+    for _ in 0..8 {
+        manager.hear("WATCHDOG=1");
+    }
+    let manager = manager.stop();
+    assert!(
+        !manager.log().contains("asking the service manager"),
+        "{}",
+        manager.log()
+    );
+}
