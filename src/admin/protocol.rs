@@ -81,7 +81,7 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
     },
-    /// Makes a part of the daemon stand still, if its build can; answered with `null`.
+    /// Makes a part of the daemon stand still, if its build can; answered with [`Faulty`].
     Fault {
         /// Which.
         part: Part,
@@ -109,6 +109,13 @@ pub struct Recycled {
 pub struct Drained {
     /// Calls in flight, which go on.
     pub in_flight: usize,
+}
+
+/// The answer to [`Command::Fault`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faulty {
+    /// For how many milliseconds.
+    pub for_ms: u64,
 }
 
 /// The answer to [`Command::ClearQuarantine`].
