@@ -7,34 +7,36 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin;
 use crate::announcer::Announcer;
 use crate::broker::catalog::Catalog;
 use crate::broker::control::Control;
+use crate::broker::current::Current;
 use crate::broker::host;
 use crate::broker::limits::Limits;
-use crate::broker::open::StreamBounds;
+use crate::broker::reload::Reload;
 use crate::broker::server::{Server, Shared};
 use crate::broker::sessions::Sessions;
-use crate::broker::snapshot::{Health, Host, Snapshot, View};
+use crate::broker::snapshot::{Host, View};
 use crate::broker::{strain, supervise};
-use crate::config::{self, Config};
+use crate::config::{self, Config, Recipe};
 use crate::doors::{self, Doors};
 use crate::exit;
 use crate::front::auth::{Auth, TokensError};
-use crate::front::context::Context;
+use crate::front::context::{Context, Terms};
 use crate::front::listener;
-use crate::front::origin::Gate;
 use crate::heartbeat;
 use crate::observe::event::{Event, emit};
-use crate::observe::logger;
+use crate::overview::Overview;
+use crate::record::Record;
+use crate::reload::{self, Reloader};
 use crate::sys;
 use crate::sys::cgroup::{self, Claim, Cleared, Standing, Tree};
 use crate::sys::inherit::Inherited;
@@ -122,63 +124,22 @@ impl DaemonError {
     }
 }
 
-/// What the daemon looks like, for all views.
-struct Overview {
-    catalog: Arc<Catalog>,
-    started: Instant,
-    listen: OnceLock<String>,
-    connections: Arc<AtomicU64>,
-    draining: Arc<AtomicBool>,
-    host: Host,
-}
-
-impl View for Overview {
-    fn snapshot(&self) -> Snapshot {
-        let servers: Vec<_> = self.catalog.all().iter().map(|s| s.status()).collect();
-        let default = servers.iter().find(|s| s.default).map(|s| s.health);
-        let worst = servers.iter().map(|s| s.health).max();
-        let health = match (default, worst) {
-            (Some(Health::Ok | Health::Degraded), Some(Health::Ok)) => Health::Ok,
-            (Some(Health::Ok | Health::Degraded), _) => Health::Degraded,
-            (Some(health), _) => health,
-            (None, _) => Health::Down,
-        };
-        let phase = match (self.draining.load(Ordering::Relaxed), self.listen.get()) {
-            (true, _) => "draining",
-            (false, None) => "starting",
-            (false, Some(_)) => "serving",
-        };
-        Snapshot {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: self.started.elapsed().as_secs(),
-            health,
-            phase: phase.to_owned(),
-            listen: self.listen.get().cloned().unwrap_or_default(),
-            connections: self.connections.load(Ordering::Relaxed),
-            memory_bytes: sys::process::own_resident_bytes(),
-            log_records_dropped: logger::dropped(),
-            servers,
-            host: Some(self.host.clone()),
-        }
-    }
-}
-
 /// Runs the daemon until a signal ends it, on the sockets it was handed or on its own, and tells the
-/// service manager how it does.
+/// service manager how it does. `recipe` is where `config` came from: a reload reads it again.
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing is left running.
 pub async fn run(
     config: Config,
+    recipe: Recipe,
     inherited: Inherited,
     notifier: Notifier,
 ) -> Result<(), DaemonError> {
     let service = notifier.is_manager_there();
-    let mut announcer = Announcer::new(notifier);
+    let mut announcer = Announcer::new(notifier.clone());
     let limits = Arc::new(limits(&config));
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
-    let auth = Auth::read(&config, credentials.as_deref(), &limits)?;
+    let auth = Auth::read(&config, credentials.as_deref())?.introduced(&limits);
     let mut signals = Signals::install().map_err(DaemonError::Signals)?;
     let _lock = state_dir(&config.state_dir)?;
     let scratch_root = config.state_dir.join("scratch");
@@ -192,8 +153,10 @@ pub async fn run(
     } = Doors::open(&config, inherited)?;
     let address = doors::list(&addresses);
 
-    let (tree, host, servers) = place(&config, service, scratch_root, &limits).await;
-    let catalog = Arc::new(Catalog::new(servers));
+    let (tree, host, shared) = place(&config, service, scratch_root, &limits).await;
+    let servers = config.servers.iter();
+    let servers = servers.map(|s| Server::new(s.clone(), Arc::clone(&shared)));
+    let catalog = Arc::new(Catalog::new(servers.collect()));
     let overview = Arc::new(Overview {
         catalog: Arc::clone(&catalog),
         started: Instant::now(),
@@ -201,19 +164,15 @@ pub async fn run(
         connections: Arc::default(),
         draining: Arc::default(),
         host,
+        record: Arc::new(Record::new(Instant::now())),
     });
+    let terms = Arc::new(Current::new(Terms::new(&config, &addresses, auth)));
     let view: Arc<dyn View> = Arc::clone(&overview) as Arc<dyn View>;
     let (thin, thinned) = watch::channel(0);
     let context = Arc::new(Context {
         catalog: Arc::clone(&catalog),
-        gate: Gate::new(&config.listen, &addresses),
-        auth,
-        limits,
-        listen: config.listen.clone(),
-        streams: StreamBounds {
-            buffer: config.sessions.stream_buffer_bytes,
-            retention: config.sessions.stream_retention,
-        },
+        terms: Arc::clone(&terms),
+        limits: Arc::clone(&limits),
         view: Arc::clone(&view),
         draining: Arc::clone(&overview.draining),
         connections: Arc::clone(&overview.connections),
@@ -226,16 +185,37 @@ pub async fn run(
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
     for server in catalog.all() {
-        keepers.spawn(supervise::run(Arc::clone(server)));
+        keepers.spawn(keep(server));
     }
     let mut front = tokio::spawn(listener::serve(http, context, stopped.clone(), DRAIN));
     let mut admin_stopped = stopped.clone();
-    let operator =
-        admin::operator::Operator::new(Arc::clone(&view), Arc::clone(&catalog) as Arc<dyn Control>);
+    let (arrivals, mut arrived) = mpsc::unbounded_channel();
+    let nearest = addresses.first().copied();
+    let (reloads, asked) = reload::channel();
+    let reloader = Reloader {
+        recipe,
+        config,
+        catalog: Arc::clone(&catalog),
+        shared: Arc::clone(&shared),
+        terms,
+        limits,
+        addresses,
+        credentials,
+        draining: Arc::clone(&overview.draining),
+        record: Arc::clone(&overview.record),
+        notifier,
+        arrivals,
+    };
+    let mut reloader = tokio::spawn(reloader.run(asked));
+    let operator = admin::operator::Operator::new(
+        Arc::clone(&view),
+        Arc::clone(&catalog) as Arc<dyn Control>,
+        Arc::new(reloads.clone()),
+    );
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
-    let heart = heartbeat::start(Arc::clone(&catalog), addresses.first().copied());
+    let heart = heartbeat::start(Arc::clone(&catalog), nearest);
     let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -247,19 +227,20 @@ pub async fn run(
         tokio::select! {
             request = signals.next() => match request {
                 Request::Stop => break Ok(()),
-                Request::Reload => log::warn!(
-                    "SIGHUP: this version reads its configuration only at its start; restart to apply changes"
-                ),
+                // What comes of it is in the log.
+                Request::Reload => drop(reloads.reload(false, "SIGHUP")),
             },
-            _ = housekeeping.tick() => {
-                if let Some(server) = catalog.all().first() {
-                    server.shared().sessions.sweep();
-                }
-            }
+            _ = housekeeping.tick() => shared.sessions.sweep(),
             () = tokio::time::sleep(announcer.pause()) => announcer.look(&overview.snapshot()),
             _ = &mut front => break Err(DaemonError::Critical("the HTTP listener")),
             _ = &mut admin => break Err(DaemonError::Critical("the admin socket")),
-            Some(_) = keepers.join_next() => break Err(DaemonError::Critical("a server's supervisor")),
+            _ = &mut reloader => break Err(DaemonError::Critical("the reload of the configuration")),
+            Some(server) = arrived.recv() => drop(keepers.spawn(keep(server))),
+            Some(ended) = keepers.join_next() => match ended {
+                // A reload has taken it out.
+                Ok(server) if server.is_stopping() => catalog.change(|list| list.remove(&server)),
+                _ => break Err(DaemonError::Critical("a server's supervisor")),
+            },
         }
     };
 
@@ -278,6 +259,10 @@ pub async fn run(
         in_flight,
     });
     strain.abort();
+    if !reloader.is_finished() {
+        reloader.abort();
+        let _ = reloader.await;
+    }
     announcer
         .stop(stop_all(&catalog, &stop, front, keepers))
         .await;
@@ -291,18 +276,24 @@ pub async fn run(
     ended
 }
 
-/// The daemon's place on the machine, and the servers in it.
+/// Keeps a server until it has ended.
+async fn keep(server: Arc<Server>) -> Arc<Server> {
+    supervise::run(Arc::clone(&server)).await;
+    server
+}
+
+/// The daemon's place on the machine, and what servers share there.
 async fn place(
     config: &Config,
     service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
-) -> (Option<Tree>, Host, Vec<Arc<Server>>) {
+) -> (Option<Tree>, Host, Arc<Shared>) {
     let (tree, standing) = settle(claim(config.cgroup)).await;
     let watchdog = sys::notify::watchdog_interval();
     let host = host::look(&config.servers, &standing, service, watchdog);
-    let servers = servers(config, service, scratch_root, limits, tree.clone());
-    (tree, host, servers)
+    let shared = shared(config, service, scratch_root, limits, tree.clone());
+    (tree, host, shared)
 }
 
 /// Calls in flight get their answers, then the workers go.
@@ -310,17 +301,17 @@ async fn stop_all(
     catalog: &Catalog,
     stop: &watch::Sender<bool>,
     front: tokio::task::JoinHandle<()>,
-    mut keepers: JoinSet<()>,
+    mut keepers: JoinSet<Arc<Server>>,
 ) {
     // Streams that only wait for news would hold up the drain.
-    for server in catalog.all() {
+    for server in catalog.every() {
         server.end_idle_streams();
     }
     stop.send_replace(true);
     if !front.is_finished() {
         let _ = front.await;
     }
-    for server in catalog.all() {
+    for server in catalog.every() {
         server.stop();
     }
     while keepers.join_next().await.is_some() {}
@@ -382,18 +373,18 @@ fn limits(config: &Config) -> Limits {
     Limits::new(Instant::now(), u64::from_le_bytes(seed), config.rate_limit)
 }
 
-fn servers(
+fn shared(
     config: &Config,
     is_service: bool,
     scratch_root: PathBuf,
     limits: &Arc<Limits>,
     tree: Option<Tree>,
-) -> Vec<Arc<Server>> {
+) -> Arc<Shared> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut life = [0u8; 2];
     // Without randomness lives are not told apart, which matters only to leftovers of the last.
     let _ = getrandom::fill(&mut life);
-    let shared = Arc::new(Shared {
+    Arc::new(Shared {
         life: u16::from_le_bytes(life),
         launcher: own_launcher(),
         is_service,
@@ -403,12 +394,7 @@ fn servers(
         limits: Arc::clone(limits),
         tree,
         next_worker: AtomicU64::new(0),
-    });
-    config
-        .servers
-        .iter()
-        .map(|server| Server::new(server.clone(), Arc::clone(&shared)))
-        .collect()
+    })
 }
 
 /// Makes the state directory and takes its lock, which the kernel gives back with the process.

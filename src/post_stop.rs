@@ -85,10 +85,11 @@ pub fn run(told: &Told) -> ExitCode {
     };
     let status = told.exit_status.as_deref().unwrap_or("unknown");
     let why = format!("job {job:?}, exit status {status}").to_lowercase();
-    for error in [released.as_ref().err(), done.as_ref().err()] {
-        if let Some(error) = error {
-            eprintln!("mainstayd post-stop: {error} ({why})");
-        }
+    for error in [released.as_ref().err(), done.as_ref().err()]
+        .into_iter()
+        .flatten()
+    {
+        eprintln!("mainstayd post-stop: {error} ({why})");
     }
     match (released, done) {
         (Ok(()), Ok(done)) => {

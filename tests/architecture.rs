@@ -53,10 +53,12 @@ const FILES: &[(&str, &[&str])] = &[
     ),
     ("doors.rs", &["admin", "config", "daemon", "observe", "sys"]),
     ("manual.rs", &[]),
+    ("overview.rs", &["broker", "observe", "record", "sys"]),
+    ("record.rs", &["broker"]),
     ("worker/launch.rs", &["sys", "exit", "worker"]),
 ];
 /// Files that may name everything.
-const WIRING: &[&str] = &["lib.rs", "daemon.rs", "post_stop.rs", "bin/"];
+const WIRING: &[&str] = &["lib.rs", "daemon.rs", "reload.rs", "post_stop.rs", "bin/"];
 
 /// Crates that pure folders may use; every other dependency of Cargo.toml is refused there.
 const PURE: &[(&str, &[&str])] = &[

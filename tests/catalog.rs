@@ -41,6 +41,16 @@ fn samples() -> Vec<Event> {
             cause: text("a signal"),
             in_flight: 0,
         },
+        Event::ConfigReloaded {
+            author: text("root"),
+            summary: text("added: weather"),
+            restart: vec![],
+        },
+        Event::ConfigRejected {
+            author: text("root"),
+            count: 1,
+            first: text("m.toml:1: x"),
+        },
         Event::WorkerStarted {
             server: server.clone(),
             worker,

@@ -6,6 +6,7 @@ use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, Command as Ask, REQUEST_LIMIT, code};
 use mainstay::admin::server::{BindError, MAX_CONNECTIONS, Socket, bind, serve};
 use mainstay::broker::control::{BreakerMode, Control, Impossible};
+use mainstay::broker::reload::{Answer, Rejected, Reload};
 use mainstay::broker::snapshot::{Health, LimitStatus, Snapshot, View};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -64,6 +65,12 @@ impl Control for Idle {
     }
 }
 
+impl Reload for Idle {
+    fn reload(&self, _: bool, _: &str) -> Answer {
+        Box::pin(async { Err(Rejected(vec!["idle".to_owned()])) })
+    }
+}
+
 /// A daemon reduced to its admin socket.
 struct Daemon {
     path: PathBuf,
@@ -87,7 +94,7 @@ impl Daemon {
             .unwrap();
         let listener = runtime.block_on(async { bind(&path) }).unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let view = Operator::new(Arc::new(Fixed(snapshot)), Arc::new(Idle));
+        let view = Operator::new(Arc::new(Fixed(snapshot)), Arc::new(Idle), Arc::new(Idle));
         let task = runtime.spawn(serve(Socket::Own(listener), view, async {
             stopped.await.unwrap_or(())
         }));

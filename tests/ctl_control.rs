@@ -6,6 +6,7 @@ use mainstay::admin::operator::Operator;
 use mainstay::admin::protocol::{self, code};
 use mainstay::admin::server::{Socket, bind, serve};
 use mainstay::broker::control::{BreakerMode, Control, Impossible};
+use mainstay::broker::reload::{Answer, Rejected, Reload, Reloaded};
 use mainstay::broker::snapshot::{LimitStatus, Snapshot, View};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -45,6 +46,21 @@ impl View for Broker {
             snapshot.servers.clear();
         }
         snapshot
+    }
+}
+
+impl Reload for Broker {
+    fn reload(&self, check: bool, author: &str) -> Answer {
+        self.note(format!("reload {check} {author}"));
+        let answer = match self.empty {
+            true => Err(Rejected(vec!["a.toml:1: x".into(), "a.toml:2: y".into()])),
+            false => Ok(Reloaded {
+                checked: check,
+                added: vec!["weather".to_owned()],
+                ..Reloaded::default()
+            }),
+        };
+        Box::pin(async { answer })
     }
 }
 
@@ -135,7 +151,9 @@ impl Daemon {
         let listener = runtime.block_on(async { bind(&path) }).unwrap();
         let broker = Arc::new(broker);
         let control = Arc::clone(&broker) as Arc<dyn Control>;
-        let operator = Operator::new(Arc::clone(&broker) as Arc<dyn View>, control);
+        let view = Arc::clone(&broker) as Arc<dyn View>;
+        let reload = Arc::clone(&broker) as Arc<dyn Reload>;
+        let operator = Operator::new(view, control, reload);
         runtime.spawn(serve(
             Socket::Own(listener),
             operator,
@@ -475,4 +493,32 @@ fn the_documented_commands_exist() {
         seen += 1;
     }
     assert_eq!(seen, 12);
+}
+
+#[test]
+fn a_reload_says_what_it_did_and_a_refused_one_why() {
+    let daemon = Daemon::start();
+    assert_eq!(
+        daemon.done(&["reload"]),
+        "reloaded; the new configuration is in force:\n  added: weather\n"
+    );
+    assert_eq!(
+        daemon.done(&["reload", "--check"]),
+        "the configuration is good; a reload would do this:\n  added: weather\n"
+    );
+    let me = myself();
+    assert_eq!(
+        daemon.told(),
+        [format!("reload false {me}"), format!("reload true {me}")]
+    );
+    let daemon = Daemon::around(Broker {
+        empty: true,
+        ..Broker::default()
+    });
+    let (status, message) = daemon.failed(&["reload"]);
+    assert_eq!(status, 1);
+    assert!(
+        message.contains("2 errors\n  a.toml:1: x\n  a.toml:2: y\n"),
+        "{message}"
+    );
 }

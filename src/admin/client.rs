@@ -5,6 +5,7 @@ use super::protocol::{
     self, ANSWER_LIMIT, BreakerSet, Cleared, Command, Drained, Failure, Faulty, Recycled, code,
 };
 use crate::broker::control::BreakerMode;
+use crate::broker::reload::Reloaded;
 use crate::broker::snapshot::{LimitStatus, Snapshot};
 use crate::fault::Part;
 use serde::de::DeserializeOwned;
@@ -60,6 +61,9 @@ pub enum ClientError {
     /// It understood and cannot do it: no such server or worker, or not in this state.
     #[error("{0}")]
     Impossible(String),
+    /// The new configuration is refused; every error, one line each.
+    #[error("the new configuration is refused: {}", .0.join("; "))]
+    Rejected(Vec<String>),
     /// It refused.
     #[error("mainstayd at {path} refused: {} ({})", failure.message, failure.code)]
     Refused {
@@ -177,12 +181,24 @@ impl Client {
         Ok(cleared.cleared)
     }
 
+    /// Has the daemon read its configuration again, or only check it and tell what would change.
+    ///
+    /// # Errors
+    /// See [`Client::status`]; [`ClientError::Rejected`] if the configuration is refused.
+    pub fn reload(&self, check: bool) -> Result<Reloaded, ClientError> {
+        self.ask(Command::Reload { check })
+    }
+
     fn ask<T: DeserializeOwned>(&self, command: Command) -> Result<T, ClientError> {
         let line = self.exchange(command)?;
         match protocol::parse_answer(&line) {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(failure)) if failure.code == code::IMPOSSIBLE => {
                 Err(ClientError::Impossible(failure.message))
+            }
+            Ok(Err(failure)) if failure.code == code::REJECTED => {
+                let errors = failure.message.lines().map(ToOwned::to_owned);
+                Err(ClientError::Rejected(errors.collect()))
             }
             Ok(Err(failure)) => Err(ClientError::Refused {
                 path: self.path.clone(),

@@ -6,6 +6,7 @@ use super::protocol::{
     self, BreakerSet, Cleared, Command, Drained, Failure, Faulty, Recycled, code, failure,
 };
 use crate::broker::control::{Control, Impossible};
+use crate::broker::reload::{Rejected, Reload};
 use crate::broker::snapshot::View;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,25 +19,38 @@ const BACK_TO_AUTO: &str = "no reason given";
 pub struct Operator {
     view: Arc<dyn View>,
     control: Arc<dyn Control>,
+    reload: Arc<dyn Reload>,
 }
 
 impl Operator {
-    /// Answers from `view`, changes by `control`.
+    /// Answers from `view`, changes by `control`, reloads by `reload`.
     #[must_use]
-    pub fn new(view: Arc<dyn View>, control: Arc<dyn Control>) -> Self {
-        Self { view, control }
+    pub fn new(view: Arc<dyn View>, control: Arc<dyn Control>, reload: Arc<dyn Reload>) -> Self {
+        Self {
+            view,
+            control,
+            reload,
+        }
     }
 
-    /// The line that answers a line of user `uid`.
-    #[must_use]
-    pub fn respond(&self, line: &[u8], uid: u32) -> String {
-        let answer = protocol::parse_request(line).and_then(|command| self.perform(command, uid));
+    /// The line that answers a line of user `uid`. Only a reload is waited for.
+    pub async fn respond(&self, line: &[u8], uid: u32) -> String {
+        let answer = match protocol::parse_request(line) {
+            Ok(command) => self.perform(command, uid).await,
+            Err(failure) => Err(failure),
+        };
         answer.unwrap_or_else(|failure| protocol::refuse(&failure))
     }
 
-    fn perform(&self, command: Command, uid: u32) -> Result<String, Failure> {
+    async fn perform(&self, command: Command, uid: u32) -> Result<String, Failure> {
         if command == Command::Status {
             return Ok(protocol::answer(&self.view.snapshot()));
+        }
+        if let Command::Reload { check } = command {
+            let reloaded = self.reload.reload(check, &author(uid)).await;
+            return reloaded
+                .map(|told| protocol::answer(&told))
+                .map_err(|Rejected(errors)| failure(code::REJECTED, errors.join("\n")));
         }
         change(self.control.as_ref(), command, uid)
             .map_err(|Impossible(why)| failure(code::IMPOSSIBLE, why))
@@ -45,7 +59,9 @@ impl Operator {
 
 fn change(control: &dyn Control, command: Command, uid: u32) -> Result<String, Impossible> {
     Ok(match command {
-        Command::Status => return Err(Impossible("status changes nothing".to_owned())),
+        Command::Status | Command::Reload { .. } => {
+            return Err(Impossible("this is answered elsewhere".to_owned()));
+        }
         Command::Limits { most } => protocol::answer(&control.limits(most)),
         Command::Breaker {
             server,

@@ -88,6 +88,13 @@ pub enum Command {
         /// For how many milliseconds, at most [`LONGEST`].
         for_ms: u64,
     },
+    /// Reads the configuration again and puts it into force; answered with
+    /// [`Reloaded`](crate::broker::reload::Reloaded).
+    Reload {
+        /// Only tell what would change.
+        #[serde(default)]
+        check: bool,
+    },
 }
 
 /// The answer to [`Command::Breaker`].
@@ -128,7 +135,7 @@ pub struct Cleared {
 impl Command {
     /// The word of every command on the wire, so that a command that is not known is told from one
     /// with wrong arguments.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 8] = [
         "status",
         "limits",
         "breaker",
@@ -136,6 +143,7 @@ impl Command {
         "drain",
         "clear_quarantine",
         "fault",
+        "reload",
     ];
 
     /// What is wrong with the arguments although they can be read, and what to do.
@@ -194,6 +202,8 @@ pub mod code {
     pub const ARGUMENTS: &str = "bad_arguments";
     /// It cannot be done: there is no such server, tool, worker or call, or not in this state.
     pub const IMPOSSIBLE: &str = "impossible";
+    /// The new configuration is refused; the message has one error a line.
+    pub const REJECTED: &str = "configuration_rejected";
     /// The peer is neither the daemon's user nor root; the connection is closed.
     pub const DENIED: &str = "permission_denied";
     /// Too many admin connections are open; the connection is closed.
@@ -375,7 +385,7 @@ mod tests {
         }
     }
 
-    fn commands() -> [Command; 6] {
+    fn commands() -> [Command; 7] {
         let server = "music".to_owned();
         [
             Command::Status,
@@ -396,6 +406,7 @@ mod tests {
                 server,
                 digest: None,
             },
+            Command::Reload { check: true },
         ]
     }
 

@@ -235,7 +235,7 @@ async fn converse(stream: UnixStream, operator: Operator, user: u32) {
                 code::TOO_LARGE,
                 format!("a request is at most {REQUEST_LIMIT} bytes long"),
             )),
-            line => operator.respond(line, user),
+            line => operator.respond(line, user).await,
         };
         match timeout(PATIENCE, writer.write_all(answer.as_bytes())).await {
             Ok(Ok(())) if !too_large => {}

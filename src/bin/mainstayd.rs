@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use mainstay::config::{self, Config, Environment, Overrides};
+use mainstay::config::{self, Config, Environment, Overrides, Recipe};
 use mainstay::observe::{journald, logger};
 use mainstay::sys::confine;
 use mainstay::sys::inherit::{InheritError, Inherited};
@@ -91,7 +91,7 @@ fn main() -> ExitCode {
         Some(Command::Completions { shell }) => {
             show(&manual::completions("mainstayd", &Args::command(), shell))
         }
-        Some(Command::Check { options, print }) => match load(&options) {
+        Some(Command::Check { options, print }) => match recipe(options).read() {
             Ok(config) => {
                 let text = if print {
                     config::effective_toml(&config)
@@ -106,7 +106,7 @@ fn main() -> ExitCode {
             }
         },
         None => match Unit::take() {
-            Ok(unit) => unit.run(&args.options),
+            Ok(unit) => unit.run(recipe(args.options)),
             Err(code) => code,
         },
     }
@@ -144,9 +144,9 @@ impl Unit {
         }
     }
 
-    fn run(self, options: &Options) -> ExitCode {
-        match load(options) {
-            Ok(config) => self.serve(config),
+    fn run(self, recipe: Recipe) -> ExitCode {
+        match recipe.read() {
+            Ok(config) => self.serve(config, recipe),
             Err(errors) => {
                 let errors = errors.to_string();
                 eprintln!("{errors}");
@@ -167,7 +167,7 @@ impl Unit {
         ExitCode::from(code)
     }
 
-    fn serve(self, config: Config) -> ExitCode {
+    fn serve(self, config: Config, recipe: Recipe) -> ExitCode {
         let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
         let stream = variable("JOURNAL_STREAM");
         // For tests alone: there is one journald on a machine, and it is not theirs.
@@ -201,7 +201,7 @@ impl Unit {
                 return self.fail(exit::OS, &line, error.raw_os_error());
             }
         };
-        let run = daemon::run(config, inherited, self.notifier.clone());
+        let run = daemon::run(config, recipe, inherited, self.notifier.clone());
         match runtime.block_on(run) {
             Ok(()) => {
                 log::logger().flush();
@@ -223,13 +223,16 @@ fn show(text: &[u8]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn load(options: &Options) -> Result<Config, config::Errors> {
-    let overrides = Overrides {
-        listen: options.listen,
-        state_dir: options.state_dir.clone(),
-    };
-    let environment = Environment::from_process();
-    config::load(options.config.as_deref(), &overrides, &environment)
+/// Where the configuration comes from, now and at each reload.
+fn recipe(options: Options) -> Recipe {
+    Recipe {
+        path: options.config,
+        overrides: Overrides {
+            listen: options.listen,
+            state_dir: options.state_dir,
+        },
+        environment: Environment::from_process(),
+    }
 }
 
 /// What a variable is set to, if it is text.

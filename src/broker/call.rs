@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -95,6 +96,7 @@ impl Call {
         let tool = request.tool.clone();
         let tool = tool.and_then(|range| request.message.get(range));
         let rule = Arc::clone(server.rules().of(tool));
+        server.calls.fetch_add(1, Ordering::SeqCst);
         Box::new(Self {
             deadline: now + rule.call_timeout,
             request,
@@ -312,6 +314,7 @@ impl Drop for Call {
         if !self.told {
             self.request.stream.close();
         }
+        self.server.calls.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

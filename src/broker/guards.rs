@@ -130,6 +130,9 @@ impl Server {
     /// Asks every guard whether the call may be sent now. What it holds of them it gives back with
     /// its outcome.
     pub(super) fn admit(&self, call: &mut Call, now: Instant) -> Result<(), Refusal> {
+        if let Some(refusal) = self.farewell() {
+            return Err(refusal);
+        }
         let guards = self.guards();
         if guards.is_drained() {
             return Err(Refusal {

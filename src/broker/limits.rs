@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::current::Current;
 use super::principal::Principal;
 use super::snapshot::LimitStatus;
 use crate::config;
@@ -21,7 +22,7 @@ const OTHERS: &str = "(everybody else)";
 #[derive(Debug)]
 pub struct Limits {
     limiter: Limiter,
-    general: Limit,
+    general: Current<Limit>,
     /// Makes keys nobody can foresee, so that nobody can crowd somebody else's place.
     seed: u64,
     known: Mutex<HashMap<u64, Arc<Principal>>>,
@@ -88,17 +89,24 @@ impl Limits {
     pub fn new(epoch: Instant, seed: u64, general: Limit) -> Self {
         Self {
             limiter: Limiter::new(epoch, Limiter::KEYS, general),
-            general,
+            general: Current::new(general),
             seed,
             known: Mutex::default(),
         }
     }
 
+    /// Another `[rate_limit]` from now on.
+    pub fn retune(&self, general: Limit) {
+        self.limiter.retune(general);
+        self.general.set(general);
+    }
+
     /// The one principal of this name, so that views can name it. Once per connection, not per call.
+    /// With another class or limit it takes the place of the one that was known.
     pub fn meet(&self, principal: Principal) -> Arc<Principal> {
         let mut known = self.known();
         if let Some(one) = known.get(&principal.key()) {
-            if one.name() == principal.name() {
+            if **one == principal {
                 return Arc::clone(one);
             }
         }
@@ -169,7 +177,7 @@ impl Limits {
         tool: Option<&str>,
     ) -> [Option<Asked>; 3] {
         let key = self.key(principal, None, None);
-        let own = principal.limit().unwrap_or(self.general);
+        let own = principal.limit().unwrap_or_else(|| *self.general.get());
         let tool = tool.and_then(|name| Some((name, server.tools.get(name)?.rate_limit?)));
         let asked =
             |scope, key, limit: Limit| (limit.rate > 0).then_some(Asked { scope, key, limit });
@@ -208,6 +216,7 @@ impl Limits {
         servers: impl Iterator<Item = &'s config::Server>,
         now: Instant,
     ) -> Vec<LimitStatus> {
+        let general = *self.general.get();
         let busiest = self.limiter.busiest(most);
         let wanted: HashMap<u64, usize> = busiest.iter().map(|a| a.key).zip(0..).collect();
         let mut found: Vec<Option<LimitStatus>> = vec![None; busiest.len()];
@@ -231,7 +240,7 @@ impl Limits {
         let servers: Vec<&config::Server> = servers.collect();
         let known: Vec<Arc<Principal>> = self.known().values().map(Arc::clone).collect();
         for principal in &known {
-            let own = principal.limit().unwrap_or(self.general);
+            let own = principal.limit().unwrap_or(general);
             name(principal, None, None, own);
             for server in &servers {
                 let at = Some(server.name.as_str());
@@ -252,8 +261,8 @@ impl Limits {
                 principal: OTHERS.to_owned(),
                 server: None,
                 tool: None,
-                rate: self.general.rate,
-                burst_size: self.general.burst_size,
+                rate: general.rate,
+                burst_size: general.burst_size,
                 remaining: 0,
                 granted: overflow.granted,
                 refused: overflow.refused,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::Bytes;
 
 use super::member::Member;
+use super::principal::Principal;
 use super::stream::Stream;
 use crate::mcp::envelope::{self, Outcome};
 use crate::mcp::message;
@@ -20,6 +21,7 @@ pub struct Listen {
     id: Bytes,
     message: Bytes,
     stream: Arc<Stream>,
+    owner: Option<String>,
     state: Mutex<State>,
 }
 
@@ -38,19 +40,27 @@ struct Leg {
 }
 
 impl Listen {
-    /// A listen whose request is `message` with the raw id `id`; what comes goes to `stream`.
+    /// A listen of `principal` whose request is `message` with the raw id `id`; what comes goes to
+    /// `stream`.
     #[must_use]
-    pub fn new(id: Bytes, message: Bytes, stream: Arc<Stream>) -> Arc<Self> {
+    pub fn new(id: Bytes, message: Bytes, stream: Arc<Stream>, principal: &Principal) -> Arc<Self> {
         Arc::new(Self {
             id,
             message,
             stream,
+            owner: principal.owner().map(ToOwned::to_owned),
             state: Mutex::default(),
         })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose it is, by name; nobody's in particular without a token.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.owner.as_deref()
     }
 
     /// The request as the client sent it.

@@ -15,6 +15,7 @@ use super::server::Server;
 use super::session::Session;
 use super::snapshot::WorkerStatus;
 use super::stats::Stats;
+use crate::config;
 use crate::mcp::era::Era;
 use crate::sys::cgroup::Group;
 use crate::worker::actor::Worker;
@@ -100,16 +101,19 @@ pub struct Member {
     blamed: Mutex<Option<Instant>>,
     alone: AtomicBool,
     suspect: AtomicBool,
+    /// What it was started by.
+    config: Arc<config::Server>,
     /// Started without the variables of `env_pass`.
     bare: bool,
     pub(super) junk: Mutex<super::route::Junk>,
 }
 
 impl Member {
-    /// `bare`: without the variables of `env_pass`.
+    /// `config`: what it was started by; `bare`: without the variables of `env_pass`.
     pub(super) fn new(
         worker: Arc<Worker>,
         server: &Arc<Server>,
+        config: Arc<config::Server>,
         bare: bool,
         now: Instant,
     ) -> Arc<Self> {
@@ -135,6 +139,7 @@ impl Member {
             blamed: Mutex::default(),
             alone: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
+            config,
             bare,
             junk: Mutex::default(),
         })
@@ -225,6 +230,11 @@ impl Member {
         if self.is_suspect() {
             self.suspect.store(false, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the configuration has changed since its start in a way that takes another worker.
+    pub(super) fn is_outdated(&self, now: &Arc<config::Server>) -> bool {
+        !Arc::ptr_eq(&self.config, now) && !self.config.has_same_workers(now)
     }
 
     /// Whether it runs without the variables of `env_pass`.

@@ -25,12 +25,11 @@ impl From<BreakerMode> for Mode {
 }
 
 impl Catalog {
-    fn find(&self, name: &str) -> Result<&Arc<Server>, Impossible> {
+    fn find(&self, name: &str) -> Result<Arc<Server>, Impossible> {
         self.named(name).ok_or_else(|| {
-            let names: Vec<&str> = self.all().iter().map(|s| s.name()).collect();
             Impossible(format!(
                 "there is no server {name}; there is {}",
-                names.join(", ")
+                self.names().join(", ")
             ))
         })
     }
@@ -72,7 +71,7 @@ impl Control for Catalog {
     }
 
     fn recycle(&self, worker: u64) -> Result<String, Impossible> {
-        for server in self.all() {
+        for server in self.every() {
             let member = server.roster().members.get(&worker).cloned();
             if let Some(member) = member {
                 server.recycle_by_hand(&member)?;
@@ -135,21 +134,24 @@ impl Control for Catalog {
     }
 
     fn limits(&self, most: usize) -> Vec<LimitStatus> {
-        let servers = self.all().iter().map(|s| s.config());
-        match self.all().first() {
-            Some(first) => first.shared().limits.status(most, servers, Instant::now()),
+        let servers = self.all();
+        let configs: Vec<_> = servers.iter().map(|s| s.config()).collect();
+        let configs = configs.iter().map(AsRef::as_ref);
+        match servers.first() {
+            Some(first) => first.shared().limits.status(most, configs, Instant::now()),
             None => Vec::new(),
         }
     }
 }
 
 impl Server {
-    fn gate_of(&self, tool: Option<&str>) -> Result<&Gate, Impossible> {
+    fn gate_of(&self, tool: Option<&str>) -> Result<Gate, Impossible> {
         let Some(tool) = tool else {
-            return Ok(self.guards().gate());
+            return Ok(self.guards().gate().clone());
         };
-        let found = self.rules().gated().find(|(name, _)| *name == tool);
-        found.map(|(_, gate)| gate).ok_or_else(|| {
+        let rules = self.rules();
+        let found = rules.gated().find(|(name, _)| *name == tool);
+        found.map(|(_, gate)| gate.clone()).ok_or_else(|| {
             Impossible(format!(
                 "tool {tool} of server {0} has no breaker of its own; give it one with [servers.{0}.tools.{tool}.breaker]",
                 self.name()

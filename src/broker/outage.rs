@@ -66,7 +66,9 @@ pub(super) fn report(server: &Arc<Server>, fault: Fault, stderr: Vec<String>) {
             what: what.clone(),
             stderr: stderr.clone(),
         });
-        let newly = early && !serving && roster.down_since.is_none();
+        // Nobody misses a server in whose place the old one still serves.
+        let missed = !server.is_coming();
+        let newly = early && !serving && missed && roster.down_since.is_none();
         if newly {
             roster.down_since = Some(now);
         }

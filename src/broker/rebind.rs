@@ -32,7 +32,7 @@ pub(super) async fn bind(
     initialize: &Bytes,
 ) -> Result<(Arc<Member>, Reply), Refusal> {
     let patience = server.config().start_timeout;
-    if server.lane(Era::Legacy).is_hopeless() && server.shared().sessions.reclaim(server.name()) {
+    if server.lane(Era::Legacy).is_hopeless() && server.shared().sessions.reclaim(server) {
         // The worker of that session is on its way out; its successor is worth waiting for.
         server.lane(Era::Legacy).expect(true, true);
     }

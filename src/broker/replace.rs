@@ -1,5 +1,5 @@
-//! Workers that are replaced although they live: old ones, those an operator wants gone, those that
-//! run without their full environment, idle ones that give no sign of life. The successor comes
+//! Workers that are replaced although they live: old ones, those that a reload has made outdated,
+//! those an operator wants gone, those that run without their full environment, idle ones that give no sign of life. The successor comes
 //! first wherever the pool would serve nobody otherwise. Starting for want of workers is
 //! `supervise`'s.
 
@@ -20,9 +20,7 @@ impl Server {
     /// Replaces workers that are due for it, a few at a time and successors first. Never under state
     /// that somebody still needs.
     pub(super) fn recycle(self: &Arc<Self>) {
-        if self.config().state == config::State::Shared {
-            return;
-        }
+        let config = self.config();
         let now = Instant::now();
         let is_well = {
             let roster = self.roster();
@@ -35,7 +33,7 @@ impl Server {
                     return;
                 }
                 let due = self
-                    .due(&member, is_well)
+                    .due(&member, &config, is_well)
                     .filter(|_| !member.is_pinned(now));
                 if due.is_some_and(|reason| !self.replace(&member, &reason)) {
                     return;
@@ -45,8 +43,14 @@ impl Server {
     }
 
     /// Why a worker should be replaced, if it should.
-    fn due(&self, member: &Member, is_well: bool) -> Option<String> {
-        let pool = &self.config().pool;
+    fn due(&self, member: &Member, config: &Arc<config::Server>, is_well: bool) -> Option<String> {
+        if member.is_outdated(config) {
+            return Some("was started by a configuration that is not in force any more".to_owned());
+        }
+        if config.state == config::State::Shared {
+            return None;
+        }
+        let pool = &config.pool;
         if pool.max_calls.is_some_and(|max| member.served() >= max) {
             return Some(format!("has served {} calls", member.served()));
         }

@@ -152,6 +152,29 @@ impl Rules {
         }
     }
 
+    /// The rules that another configuration asks for. Breakers go on with what they know, and so do
+    /// annotations.
+    #[must_use]
+    pub fn retuned(&self, config: &config::Server) -> Self {
+        let mut rules = Self::new(config);
+        for (name, gate) in self.gated() {
+            let asked = config.tools.get(name).and_then(|t| t.breaker.clone());
+            let (Some(settings), Some(rule)) = (asked, rules.tools.get_mut(name)) else {
+                continue;
+            };
+            gate.retune(settings);
+            if let Some(rule) = Arc::get_mut(rule) {
+                rule.gate = Some(gate.clone());
+            }
+        }
+        if rules.trusted && self.trusted {
+            let known = self.annotated_safe.read();
+            let known = known.unwrap_or_else(PoisonError::into_inner).clone();
+            rules.annotated_safe = RwLock::new(known);
+        }
+        rules
+    }
+
     /// The rule for a tool by its raw JSON name; for everything else the common one.
     #[must_use]
     pub fn of(&self, tool: Option<&[u8]>) -> &Arc<Rule> {

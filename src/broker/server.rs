@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 
 use super::affinity::Affinity;
+use super::current::Current;
 use super::expiry::Deadlines;
 use super::guards::Guards;
 use super::handshake::Opening;
@@ -122,7 +123,8 @@ pub(super) struct LastFailure {
 /// The server.
 #[derive(Debug)]
 pub struct Server {
-    config: config::Server,
+    name: String,
+    config: Current<config::Server>,
     shared: Arc<Shared>,
     group: Option<ServerGroup>,
     legacy: Arc<Lane>,
@@ -144,8 +146,13 @@ pub struct Server {
     pub(super) home_told: AtomicU64,
     affinity: Affinity,
     tool_headers: Arc<ToolHeaders>,
-    rules: Rules,
+    rules: Current<Rules>,
     guards: Guards,
+    /// Calls that have no outcome yet.
+    pub(super) calls: AtomicUsize,
+    /// See `succession`.
+    pub(super) leaving: AtomicBool,
+    pub(super) coming: AtomicBool,
     deadlines: Arc<Deadlines>,
     listens: Mutex<Vec<Weak<Listen>>>,
     stats: Arc<Stats>,
@@ -185,8 +192,11 @@ impl Server {
             home_told: AtomicU64::new(0),
             affinity: Affinity::default(),
             tool_headers: Arc::default(),
-            rules: Rules::new(&config),
+            rules: Current::new(Rules::new(&config)),
             guards: Guards::new(&config),
+            calls: AtomicUsize::new(0),
+            leaving: AtomicBool::new(false),
+            coming: AtomicBool::new(false),
             deadlines: Arc::new(Deadlines::new(Instant::now(), Arc::clone(&pressure))),
             listens: Mutex::default(),
             stats: Arc::default(),
@@ -201,12 +211,13 @@ impl Server {
                 down_since: None,
             }),
             pressure,
-            config,
+            name: config.name.clone(),
+            config: Current::new(config),
             shared,
         })
     }
 
-    fn bounds(config: &config::Server) -> LaneBounds {
+    pub(super) fn bounds(config: &config::Server) -> LaneBounds {
         LaneBounds {
             concurrency: config.concurrency,
             queue_size: config.queue_size,
@@ -220,13 +231,17 @@ impl Server {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.config.name
+        &self.name
     }
 
-    /// Its configuration.
+    /// Its configuration as it is now.
     #[must_use]
-    pub fn config(&self) -> &config::Server {
-        &self.config
+    pub fn config(&self) -> Arc<config::Server> {
+        self.config.get()
+    }
+
+    pub(super) fn set_config(&self, config: config::Server) {
+        self.config.set(config);
     }
 
     /// What it shares with the others.
@@ -265,8 +280,12 @@ impl Server {
 
     /// What holds for its tools.
     #[must_use]
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.get()
+    }
+
+    pub(super) fn set_rules(&self, rules: Rules) {
+        self.rules.set(rules);
     }
 
     /// What stands before its workers.
@@ -287,7 +306,7 @@ impl Server {
     /// Its legacy sessions.
     #[must_use]
     pub fn sessions(&self) -> Vec<Arc<Session>> {
-        self.shared.sessions.of(self.name())
+        self.shared.sessions.of(self)
     }
 
     pub(super) fn pressure(&self) -> &Arc<Notify> {
@@ -317,7 +336,7 @@ impl Server {
     /// A lane for one session's own worker.
     #[must_use]
     pub fn session_lane(&self) -> Arc<Lane> {
-        Lane::new(&Self::bounds(&self.config), Arc::clone(&self.pressure))
+        Lane::new(&Self::bounds(&self.config()), Arc::clone(&self.pressure))
     }
 
     pub(super) fn standing(&self) -> &watch::Sender<Standing> {
@@ -382,7 +401,7 @@ impl Server {
     /// Whether each legacy session has a worker of its own.
     #[must_use]
     pub fn binds_sessions(&self) -> bool {
-        self.config.state == config::State::Session
+        self.config().state == config::State::Session
     }
 
     /// A modern client came.

@@ -208,6 +208,12 @@ impl Session {
         self.opening.principal.owner() == caller.owner()
     }
 
+    /// Whose it is, by name; nobody's in particular if it was opened without a token.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.opening.principal.owner()
+    }
+
     /// Whether it did.
     #[must_use]
     pub fn is_initialized(&self) -> bool {

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::current::Current;
+use super::server::Server;
 use super::session::Session;
 use crate::observe::event::{Event, emit};
 use crate::policy::refusal::Refusal;
@@ -12,11 +14,16 @@ use crate::policy::refusal::Refusal;
 /// A session without a call or a reader for this long gives its worker up to one that waits.
 const RECLAIM: Duration = Duration::from_secs(30);
 
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    max: usize,
+    idle_timeout: Duration,
+}
+
 /// All sessions of the daemon.
 #[derive(Debug)]
 pub struct Sessions {
-    max: usize,
-    idle_timeout: Duration,
+    bounds: Current<Bounds>,
     table: RwLock<HashMap<String, Arc<Session>>>,
 }
 
@@ -25,10 +32,14 @@ impl Sessions {
     #[must_use]
     pub fn new(max: usize, idle_timeout: Duration) -> Self {
         Self {
-            max,
-            idle_timeout,
+            bounds: Current::new(Bounds { max, idle_timeout }),
             table: RwLock::default(),
         }
+    }
+
+    /// Other bounds from now on. What is above a lower one stays until it is idle.
+    pub fn retune(&self, max: usize, idle_timeout: Duration) {
+        self.bounds.set(Bounds { max, idle_timeout });
     }
 
     /// A fresh id: 128 bits of randomness in hexadecimal.
@@ -51,9 +62,10 @@ impl Sessions {
     /// # Errors
     /// All sessions are in use.
     pub fn open(&self, session: &Arc<Session>) -> Result<(), Refusal> {
+        let max = self.bounds.get().max;
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         let mut evicted = None;
-        if table.len() >= self.max {
+        if table.len() >= max {
             let oldest = table
                 .values()
                 .filter(|s| s.is_stale(Duration::from_secs(1)))
@@ -61,7 +73,7 @@ impl Sessions {
                 .map(|s| s.id().to_owned());
             let Some(id) = oldest else {
                 return Err(Refusal::overloaded(
-                    format!("all {} sessions are in use", self.max),
+                    format!("all {max} sessions are in use"),
                     Duration::from_secs(5),
                 ));
             };
@@ -73,7 +85,7 @@ impl Sessions {
             emit(&Event::SessionsEvicted {
                 server: old.server().name().to_owned(),
                 count: 1,
-                reason: format!("the limit of {} sessions is reached", self.max),
+                reason: format!("the limit of {max} sessions is reached"),
             });
             old.end();
         }
@@ -83,13 +95,14 @@ impl Sessions {
     /// Ends the session of `server` that has owned a worker idly for longest, if any has for long
     /// enough: most clients never say that they are done, and a pool full of their workers would
     /// lock out everybody else.
-    pub fn reclaim(&self, server: &str) -> bool {
+    pub fn reclaim(&self, server: &Server) -> bool {
+        let patience = RECLAIM.min(self.bounds.get().idle_timeout);
         let idlest = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             table
                 .values()
-                .filter(|s| s.server().name() == server && s.own_lane().is_some())
-                .filter(|s| s.is_stale(RECLAIM.min(self.idle_timeout)))
+                .filter(|s| is_of(s, server) && s.own_lane().is_some())
+                .filter(|s| s.is_stale(patience))
                 .max_by_key(|s| s.idle())
                 .map(Arc::clone)
         };
@@ -97,7 +110,7 @@ impl Sessions {
             return false;
         };
         emit(&Event::SessionsEvicted {
-            server: server.to_owned(),
+            server: server.name().to_owned(),
             count: 1,
             reason: format!(
                 "all workers belong to sessions, and this one was idle for {} s",
@@ -109,12 +122,15 @@ impl Sessions {
 
     /// Finds a session of this server.
     #[must_use]
-    pub fn find(&self, id: &str, server: &str) -> Option<Arc<Session>> {
+    pub fn find(&self, id: &str, server: &Server) -> Option<Arc<Session>> {
+        self.known(id).filter(|s| is_of(s, server))
+    }
+
+    /// Finds a session of any server.
+    #[must_use]
+    pub fn known(&self, id: &str) -> Option<Arc<Session>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
-            .get(id)
-            .filter(|s| s.server().name() == server)
-            .map(Arc::clone)
+        table.get(id).map(Arc::clone)
     }
 
     /// Ends a session. False if there was none.
@@ -130,29 +146,27 @@ impl Sessions {
 
     /// The sessions of one server.
     #[must_use]
-    pub fn of(&self, server: &str) -> Vec<Arc<Session>> {
+    pub fn of(&self, server: &Server) -> Vec<Arc<Session>> {
+        self.those(|s| is_of(s, server))
+    }
+
+    /// The sessions that are like this.
+    pub fn those(&self, like: impl Fn(&Session) -> bool) -> Vec<Arc<Session>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let of = table.values().filter(|s| s.server().name() == server);
-        of.map(Arc::clone).collect()
+        table.values().filter(|s| like(s)).map(Arc::clone).collect()
     }
 
     /// How many sessions a server has.
     #[must_use]
-    pub fn count(&self, server: &str) -> usize {
+    pub fn count(&self, server: &Server) -> usize {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
-            .values()
-            .filter(|s| s.server().name() == server)
-            .count()
+        table.values().filter(|s| is_of(s, server)).count()
     }
 
     /// Ends what nobody uses any more.
     pub fn sweep(&self) {
-        let stale: Vec<Arc<Session>> = {
-            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            let stale = table.values().filter(|s| s.is_stale(self.idle_timeout));
-            stale.map(Arc::clone).collect()
-        };
+        let idle_timeout = self.bounds.get().idle_timeout;
+        let stale = self.those(|s| s.is_stale(idle_timeout));
         let mut by_server: HashMap<String, usize> = HashMap::new();
         for session in stale {
             *by_server
@@ -164,8 +178,13 @@ impl Sessions {
             emit(&Event::SessionsEvicted {
                 server,
                 count,
-                reason: format!("idle for {} s", self.idle_timeout.as_secs()),
+                reason: format!("idle for {} s", idle_timeout.as_secs()),
             });
         }
     }
+}
+
+/// Two servers may have one name while the one takes the other's place.
+fn is_of(session: &Session, server: &Server) -> bool {
+    std::ptr::eq(Arc::as_ptr(session.server()), server)
 }

@@ -51,9 +51,40 @@ pub struct Snapshot {
     pub log_records_dropped: u64,
     /// The servers, by name.
     pub servers: Vec<ServerStatus>,
+    /// The configuration in force and how reloads went.
+    #[serde(default)]
+    pub configuration: ConfigurationStatus,
     /// What the daemon has of the machine; `None` from a daemon too old to say.
     #[serde(default)]
     pub host: Option<Host>,
+}
+
+/// The configuration in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigurationStatus {
+    /// Seconds since it was put into force.
+    pub age_seconds: u64,
+    /// Reloads that were accepted.
+    pub accepted: u64,
+    /// Reloads that were refused.
+    pub rejected: u64,
+    /// The last reload; `None` if there was none.
+    pub last: Option<ReloadStatus>,
+    /// Keys that were changed and take a restart.
+    pub restart: Vec<String>,
+    /// What reloads have begun and is not over yet, one sentence each.
+    pub pending: Vec<String>,
+}
+
+/// One reload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// Seconds ago.
+    pub seconds_ago: u64,
+    /// Whether its configuration is in force since.
+    pub accepted: bool,
+    /// What it changed, or the first error.
+    pub what: String,
 }
 
 /// What the daemon found of the machine when it started: what protects it and its workers, and what

@@ -16,7 +16,7 @@ use super::rebind;
 use super::route::Router;
 use super::server::Server;
 use super::stats::bump;
-use crate::config::Program;
+use crate::config::{self, Program};
 use crate::mcp::era::Era;
 use crate::observe::causes;
 use crate::observe::event::{Event, emit};
@@ -65,11 +65,12 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
     let (worker, life, bare) = match &config.program {
         Program::Command(argv) => {
             let argv = argv.iter().map(OsString::from).collect();
-            launch_process(server, id, argv, bounds)?
+            launch_process(server, &config, id, argv, bounds)?
         }
         Program::BuiltinScore => {
             let launcher = server.shared().launcher.clone();
-            launch_process(server, id, vec![launcher.into(), "score".into()], bounds)?
+            let program = vec![launcher.into(), "score".into()];
+            launch_process(server, &config, id, program, bounds)?
         }
         Program::Upstream(settings) => {
             let rules = Arc::clone(server.tool_headers());
@@ -77,7 +78,7 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
             (worker, Life::Upstream(Box::new(life)), false)
         }
     };
-    let member = Member::new(worker, server, bare, Instant::now());
+    let member = Member::new(worker, server, config, bare, Instant::now());
     server.roster().members.insert(id, Arc::clone(&member));
     Ok((member, life))
 }
@@ -85,11 +86,11 @@ fn launch(server: &Arc<Server>, id: u64) -> Result<(Arc<Member>, Life), String> 
 /// Starts a process. Also tells whether it lacks variables that it has on other rungs of the ladder.
 fn launch_process(
     server: &Arc<Server>,
+    config: &config::Server,
     id: u64,
     program: Vec<OsString>,
     bounds: Bounds,
 ) -> Result<(Arc<Worker>, Life, bool), String> {
-    let config = server.config();
     let shared = server.shared();
     let name = format!("{}-{id}", server.name());
     let scratch = Scratch::create(&shared.scratch_root, &name)

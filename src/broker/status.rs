@@ -9,6 +9,8 @@ use super::snapshot::{BreakerStatus, Failure, Health, Quarantined, ServerStatus}
 use crate::mcp::era::Era;
 use std::time::{Duration, Instant};
 
+/// What `/health` says of a server that a reload has removed and that finishes its calls.
+const LEAVING: &str = "it was removed from the configuration and finishes its calls";
 /// What `/health` says of a server that is drained.
 const DRAINED: &str = "an operator lets it take no new calls";
 
@@ -81,12 +83,15 @@ impl Server {
         let config = self.config();
         let breakers = self.breakers(now);
         let pressure = self.guards().pressure().map(|p| p.reason);
-        let drained = self.guards().is_drained().then_some(DRAINED);
+        let drained = match () {
+            () if self.is_leaving() => Some(LEAVING),
+            () => self.guards().is_drained().then_some(DRAINED),
+        };
         let held = [pressure.as_deref(), drained];
         let (health, reason) = guarded(health, reason, &breakers, held);
         ServerStatus {
             name: self.name().to_owned(),
-            default: config.default,
+            default: config.default && !self.is_leaving(),
             health,
             reason,
             era: self.era_name(),
@@ -98,7 +103,7 @@ impl Server {
             starting,
             in_flight: workers.iter().map(|w| w.in_flight).sum(),
             queued,
-            sessions: self.shared().sessions.count(self.name()),
+            sessions: self.shared().sessions.count(self),
             counters: self.stats().counters(),
             durations: self.stats().durations(),
             last_failure,
@@ -117,7 +122,8 @@ fn millis(span: Duration) -> u64 {
 
 impl Server {
     fn breakers(&self, now: Instant) -> Vec<BreakerStatus> {
-        let mut tools: Vec<_> = self.rules().gated().collect();
+        let rules = self.rules();
+        let mut tools: Vec<_> = rules.gated().collect();
         tools.sort_by_key(|(name, _)| *name);
         let own = std::iter::once((None, self.guards().gate()));
         let all = own.chain(tools.into_iter().map(|(name, gate)| (Some(name), gate)));

@@ -58,7 +58,7 @@ fn act(level: Level, catalog: &Catalog, thin: &watch::Sender<u64>) {
         level: level as u8,
         what: level.what(),
     });
-    for server in catalog.all() {
+    for server in catalog.every() {
         if level > Level::Well {
             for session in server.sessions() {
                 session.drop_answered();

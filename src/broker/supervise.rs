@@ -34,7 +34,6 @@ pub async fn run(server: Arc<Server>) {
     let pulse = SUPERVISORS.join(server.name());
     let mut news = server.standing().subscribe();
     let mut last_check = Instant::now();
-    let health_check = server.config().pool.health_check_interval;
     let mut memory = memory::Watch::new(Instant::now());
     let mut refusals = Refusals::default();
     loop {
@@ -46,6 +45,7 @@ pub async fn run(server: Arc<Server>) {
         server.expire(Instant::now());
         server.patrol();
         let wait = server.balance();
+        let health_check = server.config().pool.health_check_interval;
         let net = Instant::now() + wait.min(health_check).min(TURN);
         let due = server.deadlines().next().map_or(net, |at| at.min(net));
         let due = match server.has_processes() {
@@ -106,6 +106,15 @@ impl Server {
         }
     }
 
+    /// Ends the subscriptions of modern clients whose owner is like this.
+    pub fn end_listens(&self, like: impl Fn(Option<&str>) -> bool) {
+        for listen in self.listens() {
+            if like(listen.owner()) {
+                listen.finish();
+            }
+        }
+    }
+
     /// Takes no calls any more and stops the workers; `run` returns when all are gone.
     pub fn stop(&self) {
         self.standing().send_modify(|s| s.stopping = true);
@@ -141,9 +150,9 @@ impl Server {
     /// How long the actor sleeps if nothing happens: `recovery.check_interval`, the net under the
     /// events.
     fn net(&self) -> Duration {
-        let pool = &self.config().pool;
-        let net = self.config().recovery.check_interval;
-        if pool.max_age.is_some() || pool.max_calls.is_some() {
+        let config = self.config();
+        let (pool, net) = (&config.pool, config.recovery.check_interval);
+        if pool.max_age.is_some() || pool.max_calls.is_some() || self.outdated() > 0 {
             net.min(RECYCLE_LOOK)
         } else {
             net
@@ -324,11 +333,13 @@ impl Server {
         cap: usize,
     ) -> Duration {
         let now = Instant::now();
+        // Before the lock is taken: it looks at the roster too.
+        let net = self.net();
         let mut begun = Vec::new();
         {
             let mut roster = self.roster();
             if roster.starting.len() >= cap {
-                return self.net();
+                return net;
             }
             let wait = roster.restart.wait(now, wanted);
             if wait > Duration::ZERO {
@@ -347,7 +358,7 @@ impl Server {
         for id in begun {
             tokio::spawn(start::run(Arc::clone(self), id, opening));
         }
-        self.net()
+        net
     }
 
     /// Ends one idle worker when there have been too many for a while; returns when to look again.

@@ -7,8 +7,10 @@
 //!
 //! The way of a value: [`load()`] finds the files, `table` and `item` read key by key with the place
 //! of everything, `value` knows sizes and time spans, `server`, `section`, `guard`, `tool`
-//! and `principals` know the keys, `document` what must hold between tables; [`effective_toml`] writes the result down again.
+//! and `principals` know the keys, `document` what must hold between tables; [`effective_toml`] writes the result down again, and
+//! [`diff()`] compares two results for a reload.
 
+mod diff;
 mod document;
 mod effective;
 mod environment;
@@ -20,6 +22,7 @@ mod limits;
 mod load;
 mod model;
 mod principals;
+mod recipe;
 mod section;
 mod server;
 mod source;
@@ -29,6 +32,7 @@ mod tool;
 mod upstream;
 mod value;
 
+pub use diff::{Changed, Changes, Effect, diff, effect, in_force};
 pub use document::known_keys;
 pub use effective::effective_toml;
 pub use environment::{Environment, Overrides};
@@ -40,5 +44,6 @@ pub use model::{
     Server, Sessions, State,
 };
 pub use principals::{check_name, parse_hash};
+pub use recipe::Recipe;
 pub use upstream::{Bearer, Upstream, is_loopback};
 pub use value::{format_span, parse_span};

@@ -98,15 +98,11 @@ impl Auth {
     ///
     /// # Errors
     /// See [`TokensError`].
-    pub fn read(
-        config: &Config,
-        credentials: Option<&OsStr>,
-        limits: &Limits,
-    ) -> Result<Self, TokensError> {
+    pub fn read(config: &Config, credentials: Option<&OsStr>) -> Result<Self, TokensError> {
         let mut known: Vec<([u8; 32], Arc<Principal>)> = Vec::new();
         for given in &config.principals {
             let principal = Principal::named(&given.name, given.class, given.rate_limit);
-            let principal = limits.meet(principal);
+            let principal = Arc::new(principal);
             for hash in hashes(given, credentials)? {
                 match known.iter().find(|(known, _)| *known == hash) {
                     Some((_, other)) if other.name() == given.name => {}
@@ -124,6 +120,15 @@ impl Auth {
             required: config.auth.required,
             known,
         })
+    }
+
+    /// Makes the principals known to the limits, in the place of those who had their names.
+    #[must_use]
+    pub fn introduced(mut self, limits: &Limits) -> Self {
+        for (_, principal) in &mut self.known {
+            *principal = limits.meet(Principal::clone(principal));
+        }
+        self
     }
 
     /// Who sent these headers over a connection of `stranger`.

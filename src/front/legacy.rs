@@ -144,7 +144,7 @@ pub fn session(
     let found = id
         .to_str()
         .ok()
-        .and_then(|id| server.shared().sessions.find(id, server.name()))
+        .and_then(|id| server.shared().sessions.find(id, server))
         // Whose it is instead is nobody's business.
         .filter(|session| session.belongs_to(caller));
     let Some(session) = found else {
@@ -181,7 +181,7 @@ async fn initialize(
         return refuse(Refusal::draining());
     }
     let opened = server
-        .open_session(caller, body.clone(), asked, context.streams)
+        .open_session(caller, body.clone(), asked, context.terms().streams)
         .await;
     match opened {
         Err(refusal) => refuse(refusal),
@@ -273,11 +273,11 @@ async fn request(
         Arc::clone(&stream),
         reader,
         0,
-        context.listen.keepalive_interval,
+        context.terms().listen.keepalive_interval,
     )
     .resumable();
     if session.version().has_priming() {
-        return answer::events(events.primed(context.listen.retry));
+        return answer::events(events.primed(context.terms().listen.retry));
     }
     late(&stream, reader, context, events).await
 }
@@ -285,7 +285,12 @@ async fn request(
 /// A client that cannot read a priming event gets JSON if the answer comes first, and a stream
 /// from the first notification or the first long silence on.
 async fn late(stream: &Arc<Stream>, reader: u64, context: &Context, events: Events) -> Answer {
-    match timeout(context.listen.keepalive_interval, first(stream, reader)).await {
+    match timeout(
+        context.terms().listen.keepalive_interval,
+        first(stream, reader),
+    )
+    .await
+    {
         Ok(Next::Event {
             data, last: true, ..
         }) => answer::json(data),

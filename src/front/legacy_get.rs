@@ -63,10 +63,11 @@ pub fn get(
     };
     let reader = stream.attach();
     let standalone = stream.number == 0;
-    let mut events =
-        Events::new(stream, reader, after, context.listen.keepalive_interval).resumable();
+    let terms = context.terms();
+    let keepalive = terms.listen.keepalive_interval;
+    let mut events = Events::new(stream, reader, after, keepalive).resumable();
     if session.version().has_priming() {
-        events = events.primed(context.listen.retry);
+        events = events.primed(terms.listen.retry);
     }
     if standalone {
         events = events.holding(Hold::Session(session));

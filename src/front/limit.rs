@@ -29,9 +29,13 @@ pub async fn within(
     if asked.method == "ping" {
         return serve.await;
     }
+    if let Some(refusal) = server.farewell() {
+        server.stats().refused(&refusal);
+        return answer::json(refused::error(asked.id.get().as_bytes(), &refusal));
+    }
     let tool = tool(server, asked);
     let limits = &server.shared().limits;
-    let allowance = limits.take(caller, server.config(), tool.as_deref(), Instant::now());
+    let allowance = limits.take(caller, &server.config(), tool.as_deref(), Instant::now());
     let mut answer = match allowance.refused() {
         None => serve.await,
         Some(said) => {
@@ -50,7 +54,7 @@ pub async fn within(
 /// an error.
 pub fn takes_notification(server: &Server, caller: &Principal) -> bool {
     let limits = &server.shared().limits;
-    let allowance = limits.take(caller, server.config(), None, Instant::now());
+    let allowance = limits.take(caller, &server.config(), None, Instant::now());
     let taken = allowance.refused().is_none();
     if !taken {
         bump(&server.stats().unrouted);

@@ -39,7 +39,7 @@ pub async fn serve(
     mut stop: watch::Receiver<bool>,
     drain: Duration,
 ) {
-    let places = Arc::new(Semaphore::new(context.listen.max_connections));
+    let places = Arc::new(Semaphore::new(context.terms().listen.max_connections));
     let mut connections = JoinSet::new();
     let mut turn = 0;
     loop {
@@ -145,6 +145,7 @@ async fn connection(
     // A socket that is gone already fails at the first read too.
     let _ = socket.set_nodelay(true);
     let pace = Pace::new();
+    let header_timeout = context.terms().listen.header_timeout;
     let service = service_fn(|request| {
         pace.request();
         let pace = Arc::clone(&pace);
@@ -164,7 +165,7 @@ async fn connection(
     thinned.mark_unchanged();
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        why = pace.overdue(context.listen.header_timeout) => {
+        why = pace.overdue(header_timeout) => {
             log::debug!("a connection is closed: {why}");
             return;
         }
@@ -177,7 +178,7 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,
-                why = pace.overdue(context.listen.header_timeout) => {
+                why = pace.overdue(header_timeout) => {
                     log::debug!("a connection is closed: {why}");
                     return;
                 }

@@ -98,7 +98,7 @@ async fn request(
         return refuse(server, id, &Refusal::draining());
     }
     if method == "subscriptions/listen" {
-        return listen(context, server, id, body).await;
+        return listen(context, server, caller, id, body).await;
     }
     let stream = Arc::new(Stream::new(0, BUFFER, false));
     let reader = stream.attach();
@@ -123,7 +123,7 @@ async fn request(
 /// or a silence so long that the connection needs a sign of life, is a stream. Dropping this
 /// before it is done cancels the call.
 async fn decide(context: &Context, stream: Arc<Stream>, reader: u64, hold: Hold) -> Answer {
-    let keepalive = context.listen.keepalive_interval;
+    let keepalive = context.terms().listen.keepalive_interval;
     // Holds the call from here on: it is cancelled if the client goes away meanwhile.
     let events = Events::new(Arc::clone(&stream), reader, 0, keepalive).holding(hold);
     match timeout(keepalive, legacy::first(&stream, reader)).await {
@@ -143,7 +143,13 @@ async fn decide(context: &Context, stream: Arc<Stream>, reader: u64, hold: Hold)
     }
 }
 
-async fn listen(context: &Context, server: &Arc<Server>, id: &RawValue, body: &Bytes) -> Answer {
+async fn listen(
+    context: &Context,
+    server: &Arc<Server>,
+    caller: &Principal,
+    id: &RawValue,
+    body: &Bytes,
+) -> Answer {
     // At least one worker has to be there to acknowledge it.
     let ready = server.lane(Era::Modern).acquire(&Want::default()).await;
     if let Err(refusal) = ready {
@@ -152,7 +158,7 @@ async fn listen(context: &Context, server: &Arc<Server>, id: &RawValue, body: &B
     drop(ready);
     let stream = Arc::new(Stream::new(0, BUFFER, false));
     let reader = stream.attach();
-    let listen = Listen::new(owned(id), body.clone(), Arc::clone(&stream));
+    let listen = Listen::new(owned(id), body.clone(), Arc::clone(&stream), caller);
     server.listen(&listen);
     decide(context, stream, reader, Hold::Listen(listen)).await
 }

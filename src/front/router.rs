@@ -9,7 +9,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request};
 
-use super::answer::{self, Answer, Fault};
+use super::answer::{self, Answer, Fault, SESSION_HEADER};
 use super::auth::Denied;
 use super::context::Context;
 use super::exchange::{self, VERSION_HEADER};
@@ -33,16 +33,17 @@ pub async fn handle(
     if request.uri().path() == "/livez" && *request.method() == Method::GET {
         return answer::report(health::live());
     }
+    let terms = context.terms();
     let authority = request.uri().authority().map(|a| a.as_str());
-    let target_checked = context.gate.check_target(authority);
-    let origin = match target_checked.and_then(|()| context.gate.check(request.headers())) {
+    let target_checked = terms.gate.check_target(authority);
+    let origin = match target_checked.and_then(|()| terms.gate.check(request.headers())) {
         Ok(origin) => origin.map(ToOwned::to_owned),
         Err(stopped) => return forbidden(&stopped),
     };
     if let Some(view) = view(context, &request) {
         return view;
     }
-    let mut answer = match target(context, request.uri().path()) {
+    let mut answer = match target(context, &request) {
         Ok(server) => endpoint(context, &server, stranger, request).await,
         Err(answer) => answer,
     };
@@ -103,7 +104,8 @@ fn forbidden(stopped: &Stopped) -> Answer {
     clippy::result_large_err,
     reason = "an answer is what the caller returns at once"
 )]
-fn target(context: &Context, path: &str) -> Result<Arc<Server>, Answer> {
+fn target(context: &Context, request: &Request<Incoming>) -> Result<Arc<Server>, Answer> {
+    let path = request.uri().path();
     let found = match path {
         "/mcp" => context.catalog.default_server(),
         _ => path
@@ -111,15 +113,22 @@ fn target(context: &Context, path: &str) -> Result<Arc<Server>, Answer> {
             .and_then(|p| p.strip_suffix("/mcp"))
             .and_then(|name| context.catalog.named(name)),
     };
-    found.map(Arc::clone).ok_or_else(|| {
-        let names: Vec<&str> = context.catalog.all().iter().map(|s| s.name()).collect();
+    let found = found.map(|server| {
+        let id = request.headers().get(SESSION_HEADER);
+        let id = id.and_then(|id| id.to_str().ok());
+        match id.and_then(|id| context.catalog.of_session(id, &server, path == "/mcp")) {
+            Some(other) => other,
+            None => server,
+        }
+    });
+    found.ok_or_else(|| {
         answer::fault(
             Fault::NotFound,
             "null",
             code::INVALID_REQUEST,
             &format!(
                 "Not Found: there is /mcp, /servers/NAME/mcp with NAME one of {}, /health and /metrics",
-                names.join(", ")
+                context.catalog.names().join(", ")
             ),
         )
     })
@@ -132,7 +141,7 @@ async fn endpoint(
     request: Request<Incoming>,
 ) -> Answer {
     let method = request.method().clone();
-    let caller = match context.auth.caller(request.headers(), stranger) {
+    let caller = match context.terms().auth.caller(request.headers(), stranger) {
         Ok(caller) => caller,
         // Browsers ask whether they may send a token without sending it.
         Err(_) if method == Method::OPTIONS => Arc::clone(stranger),
@@ -194,7 +203,7 @@ async fn post(
     if let Err(answer) = exchange::check_types(&parts.headers) {
         return answer;
     }
-    let body = match exchange::read(body, context.listen.max_body_bytes).await {
+    let body = match exchange::read(body, context.terms().listen.max_body_bytes).await {
         Ok(body) => body,
         Err(answer) => return answer,
     };

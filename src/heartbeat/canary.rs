@@ -36,8 +36,9 @@ pub(super) async fn timers() {
 pub(super) async fn dispatcher(catalog: Arc<Catalog>) {
     loop {
         // All of them, even if one is in trouble.
-        let moving = catalog.all().iter().filter(|server| server.attend());
-        if moving.count() == catalog.all().len() {
+        let servers = catalog.every();
+        let moving = servers.iter().filter(|server| server.attend());
+        if moving.count() == servers.len() {
             pulse::DISPATCHER.beat();
         }
         sleep(ROUND).await;

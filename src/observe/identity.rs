@@ -9,7 +9,10 @@ impl Event {
     #[must_use]
     pub fn level(&self) -> Level {
         match self {
-            Self::ServerDown { .. } | Self::WorkerOom { .. } => Level::Error,
+            Self::ServerDown { .. } | Self::WorkerOom { .. } | Self::ConfigRejected { .. } => {
+                Level::Error
+            }
+            Self::ConfigReloaded { restart, .. } if !restart.is_empty() => Level::Warn,
             Self::OwnMemory { level: 0, .. } => Level::Info,
             Self::BreakerChanged { to: "open", .. }
             | Self::BreakerSet { .. }
@@ -40,6 +43,7 @@ impl Event {
             | Self::CallsRefused { .. } => Level::Warn,
             Self::DaemonStarted { .. }
             | Self::DaemonStopping { .. }
+            | Self::ConfigReloaded { .. }
             | Self::WorkerReady { .. }
             | Self::WorkerRecycled { .. }
             | Self::ServerUp { .. }
@@ -72,6 +76,8 @@ impl Event {
         match self {
             Self::DaemonStarted { .. }
             | Self::DaemonStopping { .. }
+            | Self::ConfigReloaded { .. }
+            | Self::ConfigRejected { .. }
             | Self::PartSilent { .. }
             | Self::WatchdogTriggered { .. }
             | Self::PartStarved { .. }

@@ -35,6 +35,8 @@ macro_rules! kinds {
 kinds! {
     "daemon_started", "edb302ec0903431e834584c98a2450a1": Event::DaemonStarted { .. },
     "daemon_stopping", "163bebf1f24e4b1cabac93c47d16194d": Event::DaemonStopping { .. },
+    "config_reloaded", "de46711f169a4c919ea0ace2467288c4": Event::ConfigReloaded { .. },
+    "config_rejected", "5e1cf583bfa1447b8a83236b9c70aa32": Event::ConfigRejected { .. },
     "worker_started", "91b96b3d020e4ad99f9236a3e16425f7": Event::WorkerStarted { .. },
     "worker_ready", "4e18a25954714fe3a6d18df3b23a3cf6": Event::WorkerReady { .. },
     "worker_exited", "425b34e8ae764b7fb0a6e2dcdc9f5c5e": Event::WorkerExited { expected: true, .. },

@@ -1,7 +1,8 @@
 //! Each event as one plain sentence with its numbers, for people who read logs. Whoever reads with
 //! a program takes the fields; the wording may change.
 
-use super::event::{Event, cut};
+use super::escape::escape;
+use super::event::{CHANGES_LIMIT, Event, cut};
 use std::time::Duration;
 
 /// The sentence. Text of strangers in it is escaped and bounded.
@@ -17,6 +18,30 @@ pub(super) fn sentence(event: &Event) -> String {
         Event::DaemonStopping { cause, in_flight } => {
             let calls = plural(*in_flight as u64, "call");
             format!("stopping on {cause}; {calls} in flight")
+        }
+        Event::ConfigReloaded {
+            author,
+            summary,
+            restart,
+        } => {
+            let summary = escape(summary, CHANGES_LIMIT);
+            let late = match restart.len() {
+                0 => "",
+                _ => "; RESTART mainstayd for what takes one",
+            };
+            format!("the configuration was reloaded by {author}: {summary}{late}")
+        }
+        Event::ConfigRejected {
+            author,
+            count,
+            first,
+        } => {
+            let errors = plural(*count as u64, "error");
+            let first = escape(first, CHANGES_LIMIT);
+            format!(
+                "the new configuration that {author} asked for is refused with {errors}, the old one \
+                 stays in force: {first}"
+            )
         }
         Event::WorkerStarted {
             server,

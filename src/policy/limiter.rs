@@ -14,15 +14,22 @@ const SHARDS: usize = 16;
 pub struct Limiter {
     epoch: Instant,
     shards: [Mutex<Buckets>; SHARDS],
-    /// The limit of all keys together for which there is no place.
-    overflow_limit: Limit,
     overflow: Mutex<Overflow>,
 }
 
+/// All keys together for which there is no place.
 #[derive(Debug, Default)]
 struct Overflow {
+    limit: Limit,
     bucket: Bucket,
     account: Account,
+}
+
+fn of_strangers(limit: Limit) -> Limit {
+    match limit.rate {
+        0 => Limit::default(),
+        _ => limit,
+    }
 }
 
 /// What one lock is for: whoever panicked under it left numbers, not a broken table.
@@ -39,16 +46,19 @@ impl Limiter {
     /// default limit, since strangers are never unlimited.
     #[must_use]
     pub fn new(epoch: Instant, keys: usize, overflow: Limit) -> Self {
-        let overflow_limit = match overflow.rate {
-            0 => Limit::default(),
-            _ => overflow,
-        };
         Self {
             epoch,
             shards: std::array::from_fn(|_| Mutex::new(Buckets::new(keys.div_ceil(SHARDS)))),
-            overflow_limit,
-            overflow: Mutex::default(),
+            overflow: Mutex::new(Overflow {
+                limit: of_strangers(overflow),
+                ..Overflow::default()
+            }),
         }
+    }
+
+    /// Another limit for the keys without a place, as given to [`Limiter::new`].
+    pub fn retune(&self, overflow: Limit) {
+        lock(&self.overflow).limit = of_strangers(overflow);
     }
 
     fn now(&self, now: Instant) -> u64 {
@@ -70,7 +80,7 @@ impl Limiter {
         let known = self.shard(key).take(key, limit, now);
         known.unwrap_or_else(|| {
             let overflow = &mut *lock(&self.overflow);
-            let grant = Grant::ask(&mut overflow.bucket, now, &self.overflow_limit);
+            let grant = Grant::ask(&mut overflow.bucket, now, &overflow.limit);
             match grant.allowed {
                 true => overflow.account.granted += 1,
                 false => overflow.account.refused += 1,

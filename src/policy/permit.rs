@@ -65,6 +65,11 @@ impl Gate {
         self.with(|breaker| breaker.tick(now))
     }
 
+    /// See [`Breaker::retune`].
+    pub fn retune(&self, settings: Settings) {
+        self.with(|breaker| breaker.retune(settings));
+    }
+
     /// See [`Breaker::view`].
     #[must_use]
     pub fn view(&self, now: Instant) -> View {

@@ -81,6 +81,12 @@ impl Restart {
         }
     }
 
+    /// Paces by other bounds from now on, given as for [`Restart::new`]; failures stay counted.
+    pub fn retune(&mut self, restart_delay: Duration, max_restart_attempts: u32) {
+        self.cap = restart_delay.max(FIRST);
+        self.attempts = max_restart_attempts.max(1);
+    }
+
     /// Failures that are not forgotten yet.
     #[must_use]
     pub fn failures(&self, now: Instant) -> u32 {

@@ -100,6 +100,11 @@ impl Budget {
         }
     }
 
+    /// Grants by other settings from now on; what was counted stays.
+    pub fn retune(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// A call was made.
     pub fn deposit(&mut self, now: Instant) {
         self.window.add(now, [1, 0]);

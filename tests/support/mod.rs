@@ -16,5 +16,6 @@ pub(crate) mod journald;
 pub(crate) mod ledger;
 pub(crate) mod manager;
 pub(crate) mod mcp;
+pub(crate) mod reload;
 pub(crate) mod script;
 pub(crate) mod toxic;

@@ -16,7 +16,7 @@ use std::time::Duration;
 #[command(
     name = "mainstayctl",
     version,
-    after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call), or \
+    after_help = "Exit status: 0 done; 1 it cannot be done (no such server, worker or call; a wrong configuration), or \
                   `status --check` found something missing or down, `doctor` something bad, or `stress` says FAIL; 64 wrong \
                   command line; 69 no daemon answers."
 )]
@@ -128,6 +128,17 @@ pub(crate) enum Command {
         /// For how long, such as `20s`
         #[arg(long = "for", value_name = "TIME", value_parser = parse_span, default_value = "30s")]
         lasts: Duration,
+    },
+    /// Read the configuration again and put it into force; calls in flight are not touched
+    #[command(
+        after_help = "A bad configuration is refused with all its errors (exit status 1); the old \
+                      one stays in force. The command returns once the new one is in force, not once \
+                      every worker has been replaced."
+    )]
+    Reload {
+        /// Only check it and tell what a reload would change
+        #[arg(long)]
+        check: bool,
     },
     /// Put a server under load while its workers are killed, and judge how it does
     #[command(

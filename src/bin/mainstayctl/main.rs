@@ -7,6 +7,7 @@ mod doctor;
 mod guards;
 mod outcome;
 mod reach;
+mod reload;
 mod render;
 mod show;
 mod stress;
@@ -56,6 +57,7 @@ fn main() -> ExitCode {
         Command::Worker { action } => act::worker(socket, &action),
         Command::Drain { server, undo } => act::drain(socket, &server, undo),
         Command::Fault { part, lasts } => act::fault(socket, part, lasts),
+        Command::Reload { check } => reload::reload(socket, check),
         Command::Stress(options) => stress::run(&options, reach::client(socket)),
         Command::Manual => outcome::print(&manual::scdoc(Args::command())),
         Command::Completions { shell } => {

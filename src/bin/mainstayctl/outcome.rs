@@ -24,7 +24,7 @@ pub(crate) type Outcome = Result<ExitCode, Failed>;
 impl From<ClientError> for Failed {
     fn from(error: ClientError) -> Self {
         let code = match &error {
-            ClientError::Impossible(_) => exit::FAILURE,
+            ClientError::Impossible(_) | ClientError::Rejected(_) => exit::FAILURE,
             ClientError::Refused { failure, .. } if failure.code == code::ARGUMENTS => exit::USAGE,
             _ => exit::UNAVAILABLE,
         };

@@ -14,11 +14,19 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A client of the daemon. Nothing is connected yet.
 pub(crate) fn client(socket: Option<PathBuf>) -> Result<Client, Failed> {
+    patient_client(socket, PATIENCE)
+}
+
+/// The same for what takes longer.
+pub(crate) fn patient_client(
+    socket: Option<PathBuf>,
+    patience: Duration,
+) -> Result<Client, Failed> {
     let socket = find_socket(socket).map_err(|message| Failed {
         code: exit::UNAVAILABLE,
         message,
     })?;
-    Ok(Client::new(&socket, PATIENCE))
+    Ok(Client::new(&socket, patience))
 }
 
 /// `--socket`, else `MAINSTAY_SOCKET`, else the first of the usual places where something is.

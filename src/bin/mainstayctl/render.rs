@@ -3,7 +3,9 @@
 
 use crate::guards::notes;
 use crate::table::{Cell, Colour, Side, table};
-use mainstay::broker::snapshot::{Failure, Health, ServerStatus, Snapshot, WorkerStatus};
+use mainstay::broker::snapshot::{
+    ConfigurationStatus, Failure, Health, ServerStatus, Snapshot, WorkerStatus,
+};
 use mainstay::observe::escape::escape;
 
 /// Bytes of a line of stderr or of a reason that are shown.
@@ -12,6 +14,7 @@ const LINE_LIMIT: usize = 500;
 /// The whole page: one line on the daemon, the servers, the workers, and what is wrong.
 pub(crate) fn status(snapshot: &Snapshot, colour: bool) -> String {
     let mut text = header(snapshot, colour);
+    text.push_str(&configuration(&snapshot.configuration));
     if snapshot.servers.is_empty() {
         text.push_str("\nno servers\n");
         return text;
@@ -63,6 +66,29 @@ fn header(snapshot: &Snapshot, colour: bool) -> String {
     let host = snapshot.host.as_ref();
     let cgroup = host.map(|h| format!("control groups: {}\n", escape(&h.cgroup, LINE_LIMIT)));
     parts.join("  ") + "\n" + &cgroup.unwrap_or_default()
+}
+
+/// What there is to say of the configuration once it was reloaded; before that it is as old as the
+/// daemon.
+fn configuration(configuration: &ConfigurationStatus) -> String {
+    let mut text = String::new();
+    if let Some(last) = &configuration.last {
+        let result = if last.accepted { "accepted" } else { "REFUSED" };
+        text.push_str(&format!(
+            "configuration in force for {}; last reload {} ago was {result}: {}\n",
+            span(configuration.age_seconds),
+            span(last.seconds_ago),
+            escape(&last.what, LINE_LIMIT)
+        ));
+    }
+    if !configuration.restart.is_empty() {
+        let keys = configuration.restart.join(", ");
+        text.push_str(&format!("  takes a restart: {keys}\n"));
+    }
+    for one in &configuration.pending {
+        text.push_str(&format!("  {}\n", escape(one, LINE_LIMIT)));
+    }
+    text
 }
 
 fn servers(servers: &[ServerStatus], colour: bool) -> String {
@@ -243,6 +269,7 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mainstay::broker::snapshot::ReloadStatus;
 
     fn example() -> Snapshot {
         serde_json::from_str(include_str!("../../../tests/support/status.json")).unwrap()
@@ -274,6 +301,28 @@ music       14  4805  ready (session)  modern     59s      0          0         
 ";
         let text = status(&example(), false);
         assert_eq!(text, golden, "\n{text}");
+    }
+
+    #[test]
+    fn a_reload_is_told_with_what_is_left_of_it() {
+        let text = configuration(&ConfigurationStatus {
+            age_seconds: 125,
+            accepted: 3,
+            rejected: 1,
+            last: Some(ReloadStatus {
+                seconds_ago: 5,
+                accepted: false,
+                what: "m.toml:3: nonsense".to_owned(),
+            }),
+            restart: vec!["listen.http".to_owned()],
+            pending: vec!["music has 2 workers still to be replaced".to_owned()],
+        });
+        assert_eq!(
+            text,
+            "configuration in force for 2m 5s; last reload 5s ago was REFUSED: m.toml:3: nonsense\n  \
+             takes a restart: listen.http\n  music has 2 workers still to be replaced\n"
+        );
+        assert_eq!(configuration(&ConfigurationStatus::default()), "");
     }
 
     #[test]

@@ -15,7 +15,7 @@ impl Lane {
     #[must_use]
     pub fn attend(self: &Arc<Self>) -> bool {
         self.serve_waiters();
-        let limit = self.bounds.hold + 2 * self.bounds.acquire_timeout + GRACE;
+        let limit = *self.longest.get() + GRACE;
         self.view().longest_wait.is_none_or(|wait| wait <= limit)
     }
 

@@ -12,14 +12,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
 use self::places::{Places, Seat, Turn, Waiter};
+use super::current::Current;
 use super::member::Member;
 use crate::policy::class::Class;
 use crate::policy::codel::Pace;
-use crate::policy::concurrency::{Concurrency, Settings};
+use crate::policy::concurrency::Concurrency;
 use crate::policy::fair_queue::{Cause, Entry, Pushed, Ticket};
 use crate::policy::refusal::Refusal;
 
+pub use self::bounds::LaneBounds;
+
 mod attend;
+mod bounds;
 mod places;
 
 /// Nobody waits for longer than this, whatever he says.
@@ -28,7 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 /// Workers and waiters.
 #[derive(Debug)]
 pub struct Lane {
-    bounds: LaneBounds,
+    bounds: Current<LaneBounds>,
+    /// The longest anybody may wait; only ever longer, since some began under earlier bounds.
+    longest: Current<Duration>,
     /// Tells the server's actor that more workers may be needed.
     pressure: Arc<Notify>,
     /// More workers could be started: worth telling when places run short.
@@ -38,7 +44,9 @@ pub struct Lane {
     places: Mutex<Places>,
     /// Calls a worker takes at a time, as it is now.
     limit: AtomicUsize,
-    adaptive: Option<Mutex<Concurrency>>,
+    /// Whether that is found out.
+    adaptive: AtomicBool,
+    finder: Mutex<Option<Concurrency>>,
 }
 
 /// What a lane looks like.
@@ -120,23 +128,6 @@ impl Drop for Lease {
     }
 }
 
-/// Bounds of a lane.
-#[derive(Clone, Debug)]
-pub struct LaneBounds {
-    /// Calls in flight per worker.
-    pub concurrency: usize,
-    /// Callers that may wait.
-    pub queue_size: usize,
-    /// Bytes of calls that may wait.
-    pub queue_bytes: usize,
-    /// How long a caller waits while at least one worker serves.
-    pub acquire_timeout: Duration,
-    /// How long a caller is held while none does, but one is to be expected.
-    pub hold: Duration,
-    /// Find out how many calls a worker takes at a time, up to `concurrency`.
-    pub adaptive: bool,
-}
-
 impl Lane {
     /// An empty lane; `pressure` is notified when places run short.
     #[must_use]
@@ -144,14 +135,10 @@ impl Lane {
         Arc::new(Self {
             places: Mutex::new(Places::new(bounds)),
             limit: AtomicUsize::new(bounds.concurrency),
-            adaptive: bounds.adaptive.then(|| {
-                Mutex::new(Concurrency::new(Settings {
-                    ceiling: bounds.concurrency,
-                    target: bounds.acquire_timeout / 10,
-                    pause: bounds.acquire_timeout / 5,
-                }))
-            }),
-            bounds: bounds.clone(),
+            adaptive: AtomicBool::new(bounds.adaptive),
+            finder: Mutex::new(bounds.finder()),
+            bounds: Current::new(bounds.clone()),
+            longest: Current::new(bounds.longest()),
             pressure,
             can_grow: AtomicBool::new(false),
             has_hope: AtomicBool::new(true),
@@ -180,10 +167,13 @@ impl Lane {
     /// A call has ended that waited so long at its worker behind others, of `in_flight` there. It
     /// says how many a worker can take, where that is to be found out.
     pub fn observe(&self, waited: Duration, in_flight: usize, timed_out: bool) {
-        if let Some(adaptive) = &self.adaptive {
-            let mut adaptive = adaptive.lock().unwrap_or_else(PoisonError::into_inner);
-            adaptive.observe(Instant::now(), waited, in_flight, timed_out);
-            self.limit.store(adaptive.limit(), Ordering::Relaxed);
+        if !self.adaptive.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut finder = self.finder.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(finder) = finder.as_mut() {
+            finder.observe(Instant::now(), waited, in_flight, timed_out);
+            self.limit.store(finder.limit(), Ordering::Relaxed);
         }
     }
 
@@ -222,7 +212,7 @@ impl Lane {
     pub fn look(&self, median: Option<Duration>) -> LaneView {
         let mut places = self.places();
         places.seen = places.in_flight;
-        let pace = Pace::scaled(median, self.bounds.acquire_timeout);
+        let pace = Pace::scaled(median, self.bounds.get().acquire_timeout);
         places.queue.set_pace(pace);
         places.view()
     }
@@ -314,13 +304,16 @@ impl Lane {
                 .map(|d| d.saturating_duration_since(Instant::now()))
         };
         loop {
-            let most = self.bounds.acquire_timeout;
+            let (most, hold) = {
+                let bounds = self.bounds.get();
+                (bounds.acquire_timeout, bounds.hold)
+            };
             let patience = left().map_or(most, |l| l.min(most));
             match tokio::time::timeout(patience, &mut waiting.granted).await {
                 Ok(Ok(outcome)) => return outcome,
                 Ok(Err(_)) => return Err(Refusal::draining()),
                 Err(_) if left() == Some(Duration::ZERO) => break,
-                Err(_) if start.elapsed() < self.bounds.hold && self.is_short_outage() => {}
+                Err(_) if start.elapsed() < hold && self.is_short_outage() => {}
                 Err(_) => break,
             }
         }

@@ -85,6 +85,14 @@ impl Places {
         }
     }
 
+    /// Other bounds for who waits; see [`Lane::retune`](super::Lane::retune).
+    pub(super) fn retune(&mut self, bounds: &LaneBounds) {
+        let fresh = Self::new(bounds);
+        (self.room, self.parking) = (fresh.room, fresh.parking);
+        self.queue.set_pace(fresh.queue.pace());
+        self.count_aside();
+    }
+
     /// The worker with the fewest calls that has a place of this kind, of `limit` each.
     pub(super) fn choose(&self, seat: Seat, limit: usize, now: Instant) -> Option<Arc<Member>> {
         choose(&self.members, &self.bulkhead, seat, limit, now)

@@ -68,6 +68,15 @@ impl Breaker {
         }
     }
 
+    /// Judges by other settings from now on. What state it is in stays; what the window has
+    /// counted is forgotten if it is to span another time.
+    pub fn retune(&mut self, settings: Settings) {
+        if self.settings.window != settings.window {
+            self.window = Window::new(settings.window);
+        }
+        self.settings = settings;
+    }
+
     /// Asks for a call whose time is over at `deadline`.
     #[inline]
     pub fn admit(&mut self, now: Instant, deadline: Instant) -> Admission {
