@@ -172,7 +172,11 @@ impl Reloader {
             Err(error) => return rejected(&format!("no thread to read the files: {error}")),
         }
         match tokio::time::timeout(READING, result).await {
-            Ok(Ok(outcome)) => outcome,
+            Ok(Ok(outcome)) => {
+                // It is through, even if the thread has not quite ended.
+                *reading = None;
+                outcome
+            }
             Ok(Err(_)) => rejected("reading the configuration failed by a fault of the daemon"),
             Err(_) => rejected(&format!(
                 "the configuration could not be read within {} s; is one of its files a pipe, or on \
@@ -289,7 +293,7 @@ impl Reloader {
     }
 }
 
-/// The thread that reads, or has read, the files of the last reload.
+/// The thread that was to read the files of a reload and had not by the end of its time.
 type Reading = Option<thread::JoinHandle<()>>;
 
 /// A server that was begun anew takes its place, and the old one goes.

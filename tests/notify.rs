@@ -219,7 +219,7 @@ fn a_wrong_configuration_turns_away_who_waits_before_it_ends() {
         let (socket, address) = tcp("127.0.0.1:0");
         let mut waiting = TcpStream::connect(address).unwrap();
         let mut manager = Manager::start(Unit {
-            config: "[servers.a]\ncommand = \"true\"\nstate = \"sesion\"\n".to_owned(),
+            config: "[servers.a]\ncommand = [\"true\"]\nstate = \"sesion\"\n".to_owned(),
             sockets: vec![("http", socket)],
             ..Unit::default()
         });

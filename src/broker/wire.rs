@@ -195,10 +195,6 @@ impl Member {
 
     /// The process is gone: takes all calls in flight out, their places freed. Listens are told
     /// here; what becomes of clients' calls is the caller's to decide.
-    #[expect(
-        clippy::vec_box,
-        reason = "calls travel in their boxes; unpacking them would copy each"
-    )]
     pub(super) fn ended(&self) -> Vec<(u64, Box<Call>)> {
         let entries = self.calls().close();
         let mut lost = Vec::new();

@@ -12,6 +12,8 @@ use std::{io, thread};
 const RECORDS: usize = 8192;
 /// Their bytes.
 const BYTES: usize = 4 << 20;
+/// Bytes kept free for the record that tells how many were dropped.
+const NOTICE: usize = 1024;
 /// Pause before a record that could not be written is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -177,7 +179,7 @@ impl State {
             Rank::Own => 1,
             Rank::Worker => 2,
         };
-        self.records.len() < RECORDS / share && self.bytes + length <= BYTES / share
+        self.records.len() < RECORDS / share && self.bytes + length + NOTICE <= BYTES / share
     }
 
     fn add(&mut self, record: Vec<u8>) {

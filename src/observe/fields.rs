@@ -253,3 +253,102 @@ fn name_calls(calls: &[u64], mut add: impl FnMut(&'static str, &dyn ToString)) {
         add("call", call);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::observe::event::{CALLS_NAMED, Event};
+    use log::Level;
+    use std::time::Duration;
+
+    fn exited(expected: bool, what: &str, in_flight: usize) -> Event {
+        let (server, what) = ("music".to_owned(), what.to_owned());
+        Event::WorkerExited {
+            server,
+            worker: 3,
+            pid: 4711,
+            expected,
+            what,
+            calls: (100..).take(in_flight).collect(),
+        }
+    }
+
+    #[test]
+    fn a_death_is_a_warning_with_its_numbers() {
+        let event = exited(false, "was killed by SIGKILL", 2);
+        assert_eq!(event.level(), Level::Warn);
+        assert_eq!(
+            event.message(),
+            "worker 3 of music (pid 4711) was killed by SIGKILL with 2 calls in flight"
+        );
+        let wanted = [
+            ("event", "worker_died"),
+            ("server", "music"),
+            ("worker", "3"),
+            ("pid", "4711"),
+            ("expected", "false"),
+            ("in_flight", "2"),
+            ("what", "was killed by SIGKILL"),
+            ("call", "100"),
+            ("call", "101"),
+        ];
+        assert_eq!(
+            event.fields(),
+            wanted.map(|(key, value)| (key, value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn of_many_calls_only_some_are_named() {
+        let fields = exited(false, "exited", 1000).fields();
+        let named = fields.iter().filter(|(key, _)| *key == "call").count();
+        assert_eq!(named, CALLS_NAMED);
+        assert!(fields.contains(&("in_flight", "1000".to_owned())));
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_is_no_news() {
+        let event = exited(true, "exited with status 0", 0);
+        assert_eq!(event.level(), Level::Debug);
+        assert_eq!(
+            event.message(),
+            "worker 3 of music (pid 4711) exited with status 0 as asked"
+        );
+    }
+
+    #[test]
+    fn a_server_that_is_down_says_when_it_is_tried_again() {
+        let down = |retry_in| Event::ServerDown {
+            server: "github".to_owned(),
+            reason: "exited with status 1".to_owned(),
+            retry_in,
+        };
+        assert_eq!(
+            down(Some(Duration::from_millis(1500))).message(),
+            "server github is down: exited with status 1; the next attempt is in 1.50 s"
+        );
+        assert!(
+            down(None)
+                .message()
+                .ends_with("; the next attempt is under way")
+        );
+        assert!(
+            down(None)
+                .fields()
+                .iter()
+                .all(|(key, _)| *key != "retry_in_ms")
+        );
+    }
+
+    #[test]
+    fn words_of_a_worker_are_escaped_and_bounded() {
+        let event = Event::WorkerJunk {
+            server: "music".to_owned(),
+            worker: 3,
+            count: 9,
+            sample: format!("hello\n<0>{}", "x".repeat(1 << 20)),
+        };
+        let message = event.message();
+        assert!(message.contains(": hello\\n<0>xxx"), "{message}");
+        assert!(message.len() < 400, "{}", message.len());
+    }
+}

@@ -22,13 +22,17 @@ pub enum Limit {
 
 /// Closes this process to others of its user: they can neither trace it nor read its memory,
 /// environment and descriptors in /proc, whose files belong to root from now on. It dumps no core. A
-/// program executed later is open again. What this process writes in its own /proc it writes before.
+/// program executed later is open again. What this process writes in its own /proc it writes before,
+/// and what it wants to know of its owner it asks before: that is root from now on, too.
 ///
 /// # Errors
 /// What the kernel says.
 pub fn close_to_others() -> io::Result<()> {
     // The size of a page is found in /proc/self/auxv before Linux 6.4, once; afterwards it could not be,
     // and who asks for it then (all figures of memory do) would panic.
+    let _ = procfs::page_size();
+    // The page size is read from /proc/self/auxv by kernels before 6.4, which is closed afterwards to
+    // ourselves as well; it is remembered. Asked later, it would be a panic.
     let _ = procfs::page_size();
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())

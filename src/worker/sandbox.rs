@@ -40,8 +40,9 @@ const KERNEL: [&str; 4] = [
 
 /// The part of /etc that has no secrets: names, users, hosts, certificates, locale, loader, and the
 /// system-wide settings of interpreters.
-const SETTINGS: [&str; 42] = [
+const SETTINGS: [&str; 45] = [
     "alternatives",
+    "bash.bashrc",
     "ca-certificates",
     "ca-certificates.conf",
     "crypto-policies",
@@ -75,6 +76,8 @@ const SETTINGS: [&str; 42] = [
     "perl",
     "pip.conf",
     "pki",
+    "profile",
+    "profile.d",
     "protocols",
     "resolv.conf",
     "rpc",
