@@ -284,13 +284,19 @@ const CASES: &[Case] = &[
         "ProtectHome",
     ),
     (
-        |f| f.machine.landlock = None,
+        |f| {
+            f.daemon.as_mut().unwrap().host = None;
+            f.machine.landlock = None;
+        },
         Grade::Weak,
         "landlock",
         "none",
     ),
     (
-        |f| f.machine.landlock = Some(2),
+        |f| {
+            f.daemon.as_mut().unwrap().host = None;
+            f.machine.landlock = Some(2);
+        },
         Grade::Weak,
         "landlock",
         "version 2",
