@@ -231,6 +231,7 @@ fn another_default_server_serves_new_sessions_and_leaves_the_old_ones_where_they
     configure(&daemon, &two("", "default = true"));
     let said = reload(&daemon);
     assert!(said.contains("retuned: a (default)"), "{said}");
+    assert!(said.contains("warning: /mcp is served by b now"), "{said}");
     assert_eq!(generation(&Session::open(&daemon)), 2);
     assert_eq!(generation(&old), 1);
     assert_eq!(daemon.server().name, "b");
@@ -346,11 +347,7 @@ fn a_server_begun_anew_takes_over_when_it_can_serve_and_not_before() {
         &server("a", 2, &format!("era = \"legacy\"\n{SMALL}")),
     );
     reload(&daemon);
-    until("the new one has taken over", || {
-        let pending = daemon.status().configuration.pending;
-        let comes = pending.iter().any(|p| p.contains("is begun anew"));
-        (!comes).then_some(())
-    });
+    daemon.until("the new one has taken over", |s| s.era == "legacy");
     assert_eq!(generation(&Session::open(&daemon)), 2);
     assert_eq!(text(&response(slow)), "slept");
     // A session of the old one is told to initialize again, as the protocol has it.
