@@ -28,6 +28,13 @@ pub fn line(snapshot: &Snapshot) -> String {
         plural(sum(|server| server.sessions) as u64, "session"),
     );
     breakers(&mut line, servers);
+    let short: Vec<&ServerStatus> = servers.iter().filter(|s| s.pressure.is_some()).collect();
+    if !short.is_empty() {
+        let names: Vec<&str> = short.iter().take(NAMED).map(|s| s.name.as_str()).collect();
+        let more = if short.len() > NAMED { ", ..." } else { "" };
+        // Writing to a String cannot fail.
+        let _ = write!(line, ", under pressure ({}{more})", names.join(", "));
+    }
     for (health, word) in [
         (Health::Down, "down"),
         (Health::Degraded, "degraded"),
@@ -52,6 +59,9 @@ pub fn line(snapshot: &Snapshot) -> String {
         // Writing to a String cannot fail.
         let _ = write!(line, ", {} {word} ({}", all.len(), named.join("; "));
         line.push_str(if all.len() > NAMED { "; ...)" } else { ")" });
+    }
+    if let Some(longest) = servers.iter().filter_map(|s| s.recovered_after_ms).max() {
+        let _ = write!(line, ", last recovery {:.2} s", longest as f64 / 1000.0);
     }
     escape(&line, LIMIT).into_owned()
 }
@@ -105,6 +115,26 @@ mod tests {
         assert!(line.len() < 1024, "{}", line.len());
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.starts_with("serving: 50 servers, "), "{line}");
+    }
+
+    #[test]
+    fn a_server_that_sheds_is_named() {
+        let mut snapshot = example();
+        assert!(!line(&snapshot).contains("pressure"));
+        snapshot.servers[0].pressure = Some("why".to_owned());
+        let line = line(&snapshot);
+        assert!(
+            line.contains(" open (github), under pressure (music), 1 down"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn the_last_outage_is_told_when_there_was_one() {
+        let mut snapshot = example();
+        assert!(!line(&snapshot).contains("recovery"));
+        snapshot.servers[0].recovered_after_ms = Some(214);
+        assert!(line(&snapshot).ends_with(", last recovery 0.21 s"));
     }
 
     #[test]
