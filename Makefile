@@ -43,6 +43,7 @@ test: lint unit build
 	tests/clients/servers target/release/mainstayd
 	tests/msrv
 	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
+	$(MAKE) deb-check
 	$(MAKE) test-container
 	$(MAKE) test-vm
 

@@ -129,6 +129,10 @@ impl DaemonError {
 ///
 /// # Errors
 /// See [`DaemonError`]; nothing is left running.
+#[expect(
+    clippy::too_many_lines,
+    reason = "the life of the daemon in one line of steps; parts would hide their order"
+)]
 pub async fn run(
     config: Config,
     recipe: Recipe,
@@ -179,9 +183,8 @@ pub async fn run(
         thinned,
     });
 
-    let hearing = listen_for_shortage(tree.as_ref()).await;
-    let strain = tokio::spawn(strain::run(hearing, Arc::clone(&catalog), thin));
-
+    let shortage = listen_for_shortage(tree.as_ref()).await;
+    let strain = tokio::spawn(strain::run(shortage, Arc::clone(&catalog), thin));
     let (stop, stopped) = watch::channel(false);
     let mut keepers = JoinSet::new();
     for server in catalog.all() {
@@ -246,29 +249,22 @@ pub async fn run(
 
     overview.draining.store(true, Ordering::Relaxed);
     heart.stopping();
-    let in_flight = overview
-        .snapshot()
-        .servers
-        .iter()
-        .map(|s| s.in_flight)
-        .sum();
-    emit(&Event::DaemonStopping {
-        cause: ended
-            .as_ref()
-            .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
-        in_flight,
-    });
     strain.abort();
     if !reloader.is_finished() {
         reloader.abort();
         let _ = reloader.await;
     }
+    let servers = overview.snapshot().servers;
+    emit(&Event::DaemonStopping {
+        cause: ended
+            .as_ref()
+            .map_or_else(ToString::to_string, |()| "a signal".to_owned()),
+        in_flight: servers.iter().map(|s| s.in_flight).sum(),
+    });
     announcer
         .stop(stop_all(&catalog, &stop, front, keepers))
         .await;
-    if let Some(tree) = tree {
-        tree.prune();
-    }
+    tree.iter().for_each(Tree::prune);
     if !admin.is_finished() {
         let _ = admin.await;
     }

@@ -45,6 +45,16 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("memory.soft_limit", "\"100M\"", "\"200M\""),
     ("memory.hard_limit", "\"6G\"", "\"7G\""),
     ("memory.check_interval", "\"6s\"", "\"7s\""),
+    ("cgroup", "\"auto\"", "\"off\""),
+    ("limits.open_files", "100", "200"),
+    ("limits.core_bytes", "\"1M\"", "\"2M\""),
+    ("limits.processes", "100", "200"),
+    ("limits.memory", "\"100M\"", "\"200M\""),
+    ("limits.pids", "100", "200"),
+    ("limits.cpu_weight", "100", "200"),
+    ("servers.NAME.sandbox.landlock", "\"on\"", "\"off\""),
+    ("servers.NAME.sandbox.read_paths", "[\"/a\"]", "[\"/b\"]"),
+    ("servers.NAME.sandbox.write_paths", "[\"/a\"]", "[\"/b\"]"),
     ("servers.NAME.env", "{ A = \"1\" }", "{ A = \"2\" }"),
     ("servers.NAME.env_pass", "[]", "[\"LANG\"]"),
     ("servers.NAME.cwd", "\"/a\"", "\"/b\""),
@@ -67,9 +77,6 @@ const VALUES: &[(&str, &str, &str)] = &[
     ("servers.NAME.retry.budget_per_second", "1", "2"),
     ("servers.NAME.failure.pointer", "\"/a\"", "\"/b\""),
     ("servers.NAME.failure.caller_codes", "[-1]", "[-2]"),
-    ("servers.NAME.limits.open_files", "100", "200"),
-    ("servers.NAME.limits.core_bytes", "\"1M\"", "\"2M\""),
-    ("servers.NAME.limits.processes", "100", "200"),
     (
         "servers.NAME.tools.NAME.breaker",
         "{ minimum_calls = 6 }",
@@ -175,6 +182,11 @@ fn config(text: &str) -> Config {
 
 /// A configuration in which `key` has this value.
 fn with(key: &str, value: &str) -> Config {
+    // What one worker may use follows from the memory of all, unless it is written.
+    let memory = match key.starts_with("memory.") {
+        true => "limits = { memory = \"64M\" }\n",
+        false => "",
+    };
     match key.strip_prefix("servers.NAME.") {
         Some(key) => {
             let key = key.replace("NAME", "echo");
@@ -183,7 +195,7 @@ fn with(key: &str, value: &str) -> Config {
             ))
         }
         None => config(&format!(
-            "{key} = {value}\n[servers.music]\ncommand = [\"a\"]\n[[principals]]\nname = \"p\"\n\
+            "{key} = {value}\n[servers.music]\ncommand = [\"a\"]\n{memory}[[principals]]\nname = \"p\"\n\
              token_sha256 = [\"{}\"]\n",
             "1".repeat(64)
         )),

@@ -81,19 +81,19 @@ pub enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         digest: Option<String>,
     },
-    /// Makes a part of the daemon stand still, if its build can; answered with [`Faulty`].
-    Fault {
-        /// Which.
-        part: Part,
-        /// For how many milliseconds, at most [`LONGEST`].
-        for_ms: u64,
-    },
     /// Reads the configuration again and puts it into force; answered with
     /// [`Reloaded`](crate::broker::reload::Reloaded).
     Reload {
         /// Only tell what would change.
         #[serde(default)]
         check: bool,
+    },
+    /// Makes a part of the daemon stand still, if its build can; answered with [`Faulty`].
+    Fault {
+        /// Which.
+        part: Part,
+        /// For how many milliseconds, at most [`LONGEST`].
+        for_ms: u64,
     },
 }
 
@@ -142,8 +142,8 @@ impl Command {
         "recycle",
         "drain",
         "clear_quarantine",
-        "fault",
         "reload",
+        "fault",
     ];
 
     /// What is wrong with the arguments although they can be read, and what to do.

@@ -25,6 +25,7 @@ pub enum Effect {
 /// Keys outside of `[servers.*]`; a table stands for all keys below it.
 const GENERAL: &[(&str, Effect)] = &[
     ("state_dir", Effect::Restart),
+    ("cgroup", Effect::Restart),
     ("admin.socket", Effect::Restart),
     ("listen.http", Effect::Restart),
     ("listen.max_connections", Effect::Restart),
@@ -38,12 +39,11 @@ const GENERAL: &[(&str, Effect)] = &[
     ("rate_limit", Effect::AtOnce),
     ("auth.required", Effect::AtOnce),
     ("principals", Effect::AtOnce),
-    // Defaults of servers: a change shows at each server that has no value of its own.
-    ("pool", Effect::AtOnce),
-    ("recovery", Effect::AtOnce),
-    ("breaker", Effect::AtOnce),
-    ("memory", Effect::AtOnce),
 ];
+
+/// Tables that stand outside of servers too, as defaults: a change there shows at each server that
+/// has no value of its own.
+const DEFAULTS: &[&str] = &["pool", "recovery", "breaker", "memory", "limits"];
 
 /// Keys below `[servers.NAME]`; a table stands for all keys below it.
 const OF_SERVER: &[(&str, Effect)] = &[
@@ -56,6 +56,7 @@ const OF_SERVER: &[(&str, Effect)] = &[
     ("env_pass", Effect::NewWorkers),
     ("cwd", Effect::NewWorkers),
     ("limits", Effect::NewWorkers),
+    ("sandbox", Effect::NewWorkers),
     ("stop_grace", Effect::NewWorkers),
     ("max_message_bytes", Effect::NewWorkers),
     ("write_queue_bytes", Effect::NewWorkers),
@@ -87,6 +88,7 @@ pub fn effect(key: &str) -> Option<Effect> {
     let of_server = key.strip_prefix("servers.");
     let (table, key) = match of_server.and_then(|rest| rest.split_once('.')) {
         Some((_, key)) => (OF_SERVER, key),
+        None if DEFAULTS.contains(&key.split('.').next().unwrap_or_default()) => (OF_SERVER, key),
         None => (GENERAL, key),
     };
     let is_at = |place: &str| {
@@ -160,6 +162,7 @@ pub fn in_force(old: &Config, new: Config) -> Config {
     let mut config = new;
     config.state_dir.clone_from(&old.state_dir);
     config.admin.clone_from(&old.admin);
+    config.cgroup = old.cgroup;
     config.listen.http = old.listen.http;
     config.listen.max_connections = old.listen.max_connections;
     config
@@ -175,6 +178,7 @@ impl Server {
             && self.env_pass == other.env_pass
             && self.cwd == other.cwd
             && self.limits == other.limits
+            && self.sandbox == other.sandbox
             && self.stop_grace == other.stop_grace
             && self.max_message_bytes == other.max_message_bytes
             && self.write_queue_bytes == other.write_queue_bytes

@@ -321,7 +321,7 @@ mod tests {
             _ => (Some("list"), 100),
         };
         assert_eq!(by_tool((0..60).map(mixed)), None, "not told apart");
-        let half = |n: u64| (Some(["a", "b"][n as usize % 2]), 1_000_000);
+        let half = |n: u64| (Some(if n % 2 == 0 { "a" } else { "b" }), 1_000_000);
         assert_eq!(by_tool((0..60).map(half)), None, "both do it");
     }
 

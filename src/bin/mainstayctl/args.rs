@@ -119,16 +119,6 @@ pub(crate) enum Command {
         #[arg(long)]
         undo: bool,
     },
-    /// Make a vital part of the daemon stand still, to see it restarted; only in a build for tests
-    #[command(hide = true)]
-    Fault {
-        /// Which part
-        #[arg(value_parser = part)]
-        part: Part,
-        /// For how long, such as `20s`
-        #[arg(long = "for", value_name = "TIME", value_parser = parse_span, default_value = "30s")]
-        lasts: Duration,
-    },
     /// Read the configuration again and put it into force; calls in flight are not touched
     #[command(
         after_help = "A bad configuration is refused with all its errors (exit status 1); the old \
@@ -139,6 +129,16 @@ pub(crate) enum Command {
         /// Only check it and tell what a reload would change
         #[arg(long)]
         check: bool,
+    },
+    /// Make a vital part of the daemon stand still, to see it restarted; only in a build for tests
+    #[command(hide = true)]
+    Fault {
+        /// Which part
+        #[arg(value_parser = part)]
+        part: Part,
+        /// For how long, such as `20s`
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_span, default_value = "30s")]
+        lasts: Duration,
     },
     /// Put a server under load while its workers are killed, and judge how it does
     #[command(

@@ -56,8 +56,8 @@ fn main() -> ExitCode {
         Command::Breaker { action } => act::breaker(socket, &action),
         Command::Worker { action } => act::worker(socket, &action),
         Command::Drain { server, undo } => act::drain(socket, &server, undo),
-        Command::Fault { part, lasts } => act::fault(socket, part, lasts),
         Command::Reload { check } => reload::reload(socket, check),
+        Command::Fault { part, lasts } => act::fault(socket, part, lasts),
         Command::Stress(options) => stress::run(&options, reach::client(socket)),
         Command::Manual => outcome::print(&manual::scdoc(Args::command())),
         Command::Completions { shell } => {
