@@ -3,8 +3,8 @@
 //! be silent is `policy/liveness.rs`'s.
 //!
 //! The thread allocates nothing, takes no lock and touches no disk once it runs, so nothing that can
-//! stop the others stops it: [`thread`]. What it finds is put into words by another thread
-//! ([`teller`]), for the log may be what is stuck. [`canary`] are the tasks that show that the
+//! stop the others stops it: `thread`. What it finds is put into words by another thread
+//! (`teller`), for the log may be what is stuck. `canary` are the tasks that show that the
 //! runtime, its timers, the listener and the queues do their work.
 
 mod canary;

@@ -338,6 +338,12 @@ const CASES: &[Case] = &[
         "container",
     ),
     (
+        |f| f.systemd.unit = unit(&[("MemoryMax", "1073741824")]),
+        Grade::Weak,
+        "memory",
+        "MemoryMax=",
+    ),
+    (
         |f| f.systemd.version = Some(247),
         Grade::Weak,
         "systemd",
@@ -355,62 +361,110 @@ const CASES: &[Case] = &[
         "unit",
         "hangs",
     ),
+    (
+        |f| f.systemd.unit = unit(&[("ActiveState", "failed")]),
+        Grade::Bad,
+        "unit",
+        "failed",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("UnitFileState", "disabled")]),
+        Grade::Weak,
+        "unit",
+        "disabled",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("NeedDaemonReload", "yes")]),
+        Grade::Weak,
+        "unit",
+        "newer",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("Delegate", "no")]),
+        Grade::Weak,
+        "delegation",
+        "no limits",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("Type", "simple")]),
+        Grade::Weak,
+        "start type",
+        "serves",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("NotifyAccess", "all")]),
+        Grade::Weak,
+        "notifications",
+        "speak",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("WatchdogUSec", "infinity")]),
+        Grade::Weak,
+        "watchdog",
+        "hangs",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("WatchdogUSec", "0")]),
+        Grade::Weak,
+        "watchdog",
+        "hangs",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("Restart", "on-failure")]),
+        Grade::Weak,
+        "restart",
+        "for good",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("OOMPolicy", "stop")]),
+        Grade::Bad,
+        "out of memory",
+        "stops",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("KillMode", "control-group")]),
+        Grade::Weak,
+        "stopping",
+        "calls",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("User", "")]),
+        Grade::Weak,
+        "service user",
+        "User is nothing",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("FileDescriptorStoreMax", "3")]),
+        Grade::Weak,
+        "descriptors",
+        "1 workers need 4",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("LimitNOFILE", "1024")]),
+        Grade::Weak,
+        "open files",
+        "1024",
+    ),
+    (
+        |f| f.systemd.unit = unit(&[("TasksMax", "500")]),
+        Grade::Weak,
+        "processes",
+        "500",
+    ),
     (|f| f.journal = false, Grade::Weak, "journal", "lost"),
 ];
 
-/// A property of the unit, its value, and the complaint about it as above.
-type OfUnit = (
-    &'static str,
-    &'static str,
-    Grade,
-    &'static str,
-    &'static str,
-);
-
-#[rustfmt::skip]
-const UNIT_CASES: &[OfUnit] = &[
-    ("MemoryMax", "1073741824", Grade::Weak, "memory", "MemoryMax="),
-    ("ActiveState", "failed", Grade::Bad, "unit", "failed"),
-    ("UnitFileState", "disabled", Grade::Weak, "unit", "disabled"),
-    ("NeedDaemonReload", "yes", Grade::Weak, "unit", "newer"),
-    ("Delegate", "no", Grade::Weak, "delegation", "no limits"),
-    ("Type", "simple", Grade::Weak, "start type", "serves"),
-    ("NotifyAccess", "all", Grade::Weak, "notifications", "speak"),
-    ("WatchdogUSec", "infinity", Grade::Weak, "watchdog", "hangs"),
-    ("WatchdogUSec", "0", Grade::Weak, "watchdog", "hangs"),
-    ("Restart", "on-failure", Grade::Weak, "restart", "for good"),
-    ("OOMPolicy", "stop", Grade::Bad, "out of memory", "stops"),
-    ("KillMode", "control-group", Grade::Weak, "stopping", "calls"),
-    ("User", "", Grade::Weak, "service user", "User is nothing"),
-    ("FileDescriptorStoreMax", "3", Grade::Weak, "descriptors", "1 workers need 4"),
-    ("LimitNOFILE", "1024", Grade::Weak, "open files", "1024"),
-    ("TasksMax", "500", Grade::Weak, "processes", "500"),
-];
-
-#[track_caller]
-fn one_complaint(facts: &Facts, grade: Grade, about: &str, part: &str) {
-    let found = complaints(facts);
-    assert_eq!(found.len(), 1, "{about}, {part}: {found:#?}");
-    assert_eq!((found[0].grade, found[0].about), (grade, about), "{part}");
-    assert!(found[0].what.contains(part), "{part}: {found:#?}");
-    assert!(found[0].mend.is_some(), "{found:#?}");
-}
-
 #[test]
 fn each_verdict_by_its_facts() {
-    for (change, grade, about, part) in CASES {
+    for (number, (change, grade, about, part)) in CASES.iter().enumerate() {
         let mut facts = healthy();
         change(&mut facts);
-        one_complaint(&facts, *grade, about, part);
-    }
-}
-
-#[test]
-fn each_verdict_by_a_property_of_the_unit() {
-    for (property, value, grade, about, part) in UNIT_CASES {
-        let mut facts = healthy();
-        facts.systemd.unit = unit(&[(property, value)]);
-        one_complaint(&facts, *grade, about, part);
+        let found = complaints(&facts);
+        assert_eq!(found.len(), 1, "{number}, {about}: {found:#?}");
+        let verdict = (found[0].grade, found[0].about);
+        assert_eq!(verdict, (*grade, *about), "{number}");
+        assert!(found[0].what.contains(part), "{number}: {part}: {found:#?}");
+        assert!(found[0].mend.is_some(), "{number}: {found:#?}");
     }
 }
 
