@@ -51,6 +51,8 @@ test: lint unit build
 # has all of cgroup v2. CASES="10 30" runs only these.
 test-container test-vm: test-%: deb
 	tests/setup systemd
+	$(CARGO) build --locked --features fault --bin mainstayd --target-dir target/fault
+	cp target/fault/debug/mainstayd target/deb/mainstayd-fault
 	tests/systemd/run $* both target/deb/mainstay_*.deb $(CASES)
 
 bench: build

@@ -1,8 +1,8 @@
 //! What a configuration means, and what is said about one that means nothing.
 
 use mainstay::config::{
-    Config, Environment, Era, Overrides, Program, Server, State, effective_toml, from_str,
-    known_keys, load,
+    Config, Environment, Era, Landlock, Overrides, Program, Server, State, effective_toml,
+    from_str, known_keys, load,
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -120,6 +120,7 @@ fn every_key_is_read() {
         write_queue_bytes = "1K"
         queue_size = 1_000
         limits = { open_files = 16, core_bytes = "1G", processes = 99 }
+        sandbox = { landlock = "on", read_paths = ["/r", "/q"], write_paths = ["/w"] }
         "#,
     );
     let seconds = Duration::from_secs;
@@ -186,6 +187,9 @@ fn every_key_is_read() {
     );
     assert_eq!((a.limits.open_files, a.limits.core_bytes), (16, 1 << 30));
     assert_eq!(a.limits.processes, Some(99));
+    assert_eq!(a.sandbox.landlock, Landlock::On);
+    assert_eq!(a.sandbox.read_paths, [Path::new("/r"), Path::new("/q")]);
+    assert_eq!(a.sandbox.write_paths, [Path::new("/w")]);
 
     let again = good(&effective_toml(&config));
     assert_eq!(again, config, "what is printed reads back");
@@ -407,6 +411,14 @@ fn impossible_values_are_named_with_line_and_key() {
         (
             "limits.open_files = 3",
             "f:3: servers.a.limits.open_files: wants a whole number from 16 to 1073741824 (without quotes); found the integer 3",
+        ),
+        (
+            "sandbox.landlock = \"yes\"",
+            "f:3: servers.a.sandbox.landlock: wants one of \"auto\", \"on\", \"off\"; found the string \"yes\"",
+        ),
+        (
+            "sandbox.read_paths = [\"/a\", \"b\"]",
+            "f:3: servers.a.sandbox.read_paths[1]: wants an absolute path, such as \"/srv/music\"; found \"b\": it would depend on where the daemon was started",
         ),
         (
             "recovery.max_restart_attempts = 0",

@@ -120,7 +120,7 @@ pub(super) fn paths(table: &Table<'_>, key: &'static str, example: &str) -> Vec<
     items
         .into_iter()
         .flatten()
-        .filter_map(|item| absolute(&item, example))
+        .filter_map(|item| absolute(&item, example.trim_matches(['[', ']'])))
         .collect()
 }
 

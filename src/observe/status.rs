@@ -28,6 +28,13 @@ pub fn line(snapshot: &Snapshot) -> String {
         plural(sum(|server| server.sessions) as u64, "session"),
     );
     breakers(&mut line, servers);
+    let short: Vec<&ServerStatus> = servers.iter().filter(|s| s.pressure.is_some()).collect();
+    if !short.is_empty() {
+        let names: Vec<&str> = short.iter().take(NAMED).map(|s| s.name.as_str()).collect();
+        let more = if short.len() > NAMED { ", ..." } else { "" };
+        // Writing to a String cannot fail.
+        let _ = write!(line, ", under pressure ({}{more})", names.join(", "));
+    }
     for (health, word) in [
         (Health::Down, "down"),
         (Health::Degraded, "degraded"),
@@ -108,6 +115,18 @@ mod tests {
         assert!(line.len() < 1024, "{}", line.len());
         assert!(!line.chars().any(char::is_control), "{line:?}");
         assert!(line.starts_with("serving: 50 servers, "), "{line}");
+    }
+
+    #[test]
+    fn a_server_that_sheds_is_named() {
+        let mut snapshot = example();
+        assert!(!line(&snapshot).contains("pressure"));
+        snapshot.servers[0].pressure = Some("why".to_owned());
+        let line = line(&snapshot);
+        assert!(
+            line.contains(" open (github), under pressure (music), 1 down"),
+            "{line}"
+        );
     }
 
     #[test]

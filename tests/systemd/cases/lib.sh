@@ -157,6 +157,9 @@ fresh() {
     wait_served
 }
 
+# configure TEXT: servers.d/case.toml; the service has to be told
+configure() { printf '%s\n' "$1" >/etc/mainstay/servers.d/case.toml; }
+
 # install_worker: the worker that misbehaves (see the file), where the fence lets a worker be started from
 install_worker() { install -m 755 "$here/worker" /usr/local/lib/case-worker; }
 

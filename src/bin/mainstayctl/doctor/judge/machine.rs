@@ -15,7 +15,11 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
     if let Some(kernel) = &machine.kernel {
         findings.push(Finding::ok("kernel", format!("Linux {kernel}")));
     }
-    findings.push(landlock(machine.landlock));
+    let daemon = facts.daemon.as_ref().ok();
+    if daemon.is_none_or(|snapshot| snapshot.host.is_none()) {
+        // Otherwise the daemon says what it has of it.
+        findings.push(landlock(machine.landlock));
+    }
     findings.push(hierarchy(&machine.cgroup));
     findings.push(if machine.pressure {
         Finding::ok("pressure", "the kernel tells of memory pressure (PSI)")

@@ -284,13 +284,19 @@ const CASES: &[Case] = &[
         "ProtectHome",
     ),
     (
-        |f| f.machine.landlock = None,
+        |f| {
+            f.daemon.as_mut().unwrap().host = None;
+            f.machine.landlock = None;
+        },
         Grade::Weak,
         "landlock",
         "none",
     ),
     (
-        |f| f.machine.landlock = Some(2),
+        |f| {
+            f.daemon.as_mut().unwrap().host = None;
+            f.machine.landlock = Some(2);
+        },
         Grade::Weak,
         "landlock",
         "version 2",
@@ -455,11 +461,8 @@ fn each_verdict_by_its_facts() {
         change(&mut facts);
         let found = complaints(&facts);
         assert_eq!(found.len(), 1, "{number}, {about}: {found:#?}");
-        assert_eq!(
-            (found[0].grade, found[0].about),
-            (*grade, *about),
-            "{number}"
-        );
+        let verdict = (found[0].grade, found[0].about);
+        assert_eq!(verdict, (*grade, *about), "{number}");
         assert!(found[0].what.contains(part), "{number}: {part}: {found:#?}");
         assert!(found[0].mend.is_some(), "{number}: {found:#?}");
     }
