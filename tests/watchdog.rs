@@ -93,7 +93,7 @@ fn a_part_that_moves_again_in_time_is_forgiven() {
 fn a_process_that_was_stopped_for_a_while_goes_on() {
     let mut manager = watched(SHORT);
     manager.signal(Signal::SIGSTOP);
-    std::thread::sleep(Duration::from_millis(3500));
+    std::thread::sleep(Duration::from_secs(5));
     manager.listen();
     manager.signal(Signal::SIGCONT);
     for _ in 0..8 {
