@@ -373,15 +373,17 @@ fn a_session_keeps_the_worker_it_has() {
         "{said}"
     );
     until("spares are new ones", || {
-        (generation(&Session::open(&daemon)) == 2).then_some(())
+        let other = Session::open(&daemon);
+        let found = generation(&other);
+        assert_eq!(other.delete(), 200);
+        (found == 2).then_some(())
     });
     assert_eq!(generation(&old), 1);
     assert_eq!(old.text("counter", &json!({})), "2");
-    let pending = daemon.status().configuration.pending;
-    assert_eq!(
-        pending,
-        ["a has 1 old workers that stay until their sessions end"]
-    );
+    until("only its worker is left of the old ones", || {
+        let pending = daemon.status().configuration.pending;
+        (pending == ["a has 1 old workers that stay until their sessions end"]).then_some(())
+    });
     assert_eq!(old.delete(), 200);
     settled(&daemon);
 }
