@@ -307,6 +307,8 @@ fn a_program_that_does_not_start_replaces_nothing() {
     reload(&daemon);
     settled(&daemon);
     assert_eq!(generation(&session), 2);
+    let failure = daemon.server().last_failure.unwrap();
+    assert_eq!(failure.in_a_row, 0, "the failures are the broken one's");
     configure(
         &daemon,
         "[servers.a]\ncommand = [\"/nonexistent/program\"]\n",
