@@ -58,7 +58,10 @@ mod real {
     use std::sync::{Mutex, PoisonError};
     use std::time::{Duration, Instant};
 
-    use super::Part;
+    use crate::fault::Part;
+
+    /// Time to answer the operator before the threads that do so stand still.
+    const ANSWERED: Duration = Duration::from_millis(200);
 
     static UNTIL: Mutex<Option<(Part, Instant)>> = Mutex::new(None);
 
@@ -95,7 +98,10 @@ mod real {
                 block_threads(runtime.metrics().num_workers(), end);
             }
             Part::Dispatcher => {
-                tokio::task::spawn_blocking(move || freeze(time));
+                std::thread::spawn(move || {
+                    std::thread::sleep(ANSWERED);
+                    freeze(time);
+                });
             }
             Part::Acceptor | Part::Supervisor | Part::Timers => {}
         }
@@ -106,14 +112,19 @@ mod real {
     fn block_threads(count: usize, end: Instant) {
         static HELD: AtomicUsize = AtomicUsize::new(0);
         HELD.store(0, Ordering::SeqCst);
-        for _ in 0..count {
-            tokio::spawn(async move {
-                HELD.fetch_add(1, Ordering::SeqCst);
-                while HELD.load(Ordering::SeqCst) < count && Instant::now() < end {
-                    std::thread::yield_now();
-                }
-                std::thread::sleep(end.saturating_duration_since(Instant::now()));
-            });
-        }
+        let runtime = tokio::runtime::Handle::current();
+        // From outside, so that every thread can take one, and when the operator has his answer.
+        std::thread::spawn(move || {
+            std::thread::sleep(ANSWERED);
+            for _ in 0..count {
+                runtime.spawn(async move {
+                    HELD.fetch_add(1, Ordering::SeqCst);
+                    while HELD.load(Ordering::SeqCst) < count && Instant::now() < end {
+                        std::thread::yield_now();
+                    }
+                    std::thread::sleep(end.saturating_duration_since(Instant::now()));
+                });
+            }
+        });
     }
 }

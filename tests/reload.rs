@@ -97,6 +97,7 @@ fn a_bad_configuration_is_refused_with_every_error_and_changes_nothing() {
     let daemon = Daemon::ready(&server("a", 1, SMALL));
     let session = Session::open(&daemon);
     let slow = session.start(&json!("slow"), "slow", &json!({"ms": 500}));
+    daemon.until("both workers are there", |s| s.ready == 2);
     let workers = |d: &Daemon| -> Vec<u64> { d.server().workers.iter().map(|w| w.id).collect() };
     let before = workers(&daemon);
     let bad = format!(
@@ -375,17 +376,21 @@ fn a_session_keeps_the_worker_it_has() {
         "{said}"
     );
     until("spares are new ones", || {
-        let other = Session::open(&daemon);
-        let found = generation(&other);
-        assert_eq!(other.delete(), 200);
-        (found == 2).then_some(())
+        let spare = Session::open(&daemon);
+        let new = generation(&spare) == 2;
+        // One of the old ones would keep its worker, too.
+        assert_eq!(spare.delete(), 200);
+        new.then_some(())
     });
     assert_eq!(generation(&old), 1);
     assert_eq!(old.text("counter", &json!({})), "2");
-    until("only its worker is left of the old ones", || {
-        let pending = daemon.status().configuration.pending;
-        (pending == ["a has 1 old workers that stay until their sessions end"]).then_some(())
-    });
+    until(
+        "only the session's own worker is left of the old ones",
+        || {
+            let pending = daemon.status().configuration.pending;
+            (pending == ["a has 1 old workers that stay until their sessions end"]).then_some(())
+        },
+    );
     assert_eq!(old.delete(), 200);
     settled(&daemon);
 }

@@ -2,7 +2,7 @@
 //! nothing of how an answer is shown.
 
 use super::protocol::{
-    self, ANSWER_LIMIT, BreakerSet, Cleared, Command, Drained, Failure, Recycled, code,
+    self, ANSWER_LIMIT, BreakerSet, Cleared, Command, Drained, Failure, Faulty, Recycled, code,
 };
 use crate::broker::control::BreakerMode;
 use crate::broker::reload::Reloaded;
@@ -107,7 +107,8 @@ impl Client {
     /// See [`Client::status`]; [`ClientError::Impossible`] if its build cannot.
     pub fn fault(&self, part: Part, time: Duration) -> Result<(), ClientError> {
         let for_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        self.ask(Command::Fault { part, for_ms })
+        let Faulty { .. } = self.ask(Command::Fault { part, for_ms })?;
+        Ok(())
     }
 
     /// The buckets of the daemon's limiter, the busiest first, at most `most`.

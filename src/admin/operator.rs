@@ -3,7 +3,7 @@
 
 use super::author::author;
 use super::protocol::{
-    self, BreakerSet, Cleared, Command, Drained, Failure, Recycled, code, failure,
+    self, BreakerSet, Cleared, Command, Drained, Failure, Faulty, Recycled, code, failure,
 };
 use crate::broker::control::{Control, Impossible};
 use crate::broker::reload::{Rejected, Reload};
@@ -84,7 +84,7 @@ fn change(control: &dyn Control, command: Command, uid: u32) -> Result<String, I
         }),
         Command::Fault { part, for_ms } => {
             control.fault(part, Duration::from_millis(for_ms))?;
-            protocol::answer(&())
+            protocol::answer(&Faulty { for_ms })
         }
         Command::ClearQuarantine { server, digest } => protocol::answer(&Cleared {
             cleared: control.clear_quarantine(&server, digest.as_deref())?,

@@ -88,7 +88,7 @@ pub enum Command {
         #[serde(default)]
         check: bool,
     },
-    /// Makes a part of the daemon stand still, if its build can; answered with `null`.
+    /// Makes a part of the daemon stand still, if its build can; answered with [`Faulty`].
     Fault {
         /// Which.
         part: Part,
@@ -116,6 +116,13 @@ pub struct Recycled {
 pub struct Drained {
     /// Calls in flight, which go on.
     pub in_flight: usize,
+}
+
+/// The answer to [`Command::Fault`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Faulty {
+    /// For how many milliseconds.
+    pub for_ms: u64,
 }
 
 /// The answer to [`Command::ClearQuarantine`].

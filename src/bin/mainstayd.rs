@@ -145,11 +145,22 @@ impl Unit {
     }
 
     fn run(self, recipe: Recipe) -> ExitCode {
+        let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
+        let stream = variable("JOURNAL_STREAM");
+        // For tests alone: there is one journald on a machine, and it is not theirs.
+        let socket =
+            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
+            let line = format!("mainstayd: cannot set up the log: {error}");
+            eprintln!("{line}");
+            return self.give_up(exit::SOFTWARE, &line, None);
+        }
         match recipe.read() {
             Ok(config) => self.serve(config, recipe),
             Err(errors) => {
                 let errors = errors.to_string();
-                eprintln!("{errors}");
+                // Each is a record of its own, and an error, where the journal reads.
+                errors.lines().for_each(logger::last_words);
                 let first = errors.lines().next().unwrap_or_default();
                 self.give_up(exit::CONFIG, first, None)
             }
@@ -168,16 +179,6 @@ impl Unit {
     }
 
     fn serve(self, config: Config, recipe: Recipe) -> ExitCode {
-        let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-        let stream = variable("JOURNAL_STREAM");
-        // For tests alone: there is one journald on a machine, and it is not theirs.
-        let socket =
-            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
-        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
-            let line = format!("mainstayd: cannot set up the log: {error}");
-            eprintln!("{line}");
-            return self.give_up(exit::SOFTWARE, &line, None);
-        }
         // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a
         // door that the fence still shuts.
         if let Err(error) = confine::close_to_others() {

@@ -163,6 +163,10 @@ pub struct ServerStatus {
     /// Whether an operator lets it take no new calls (`mainstayctl drain`).
     #[serde(default)]
     pub drained: bool,
+    /// How long it did not serve the last time it came back, in milliseconds; `None` if it always
+    /// served since its start.
+    #[serde(default)]
+    pub recovered_after_ms: Option<u64>,
 }
 
 /// One breaker.

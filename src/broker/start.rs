@@ -225,6 +225,7 @@ fn admit(
         (roster.down_since.take(), replaced)
     };
     if let Some(since) = down_since {
+        server.stats().recovered(since.elapsed());
         emit(&Event::ServerUp {
             server: server.name().to_owned(),
             after: since.elapsed(),

@@ -42,6 +42,8 @@ pub struct Stats {
     outcomes: [AtomicU64; Outcome::ALL.len()],
     refusals: [AtomicU64; Reason::ALL.len()],
     durations: CallDurations,
+    /// Milliseconds of the last outage, and one; 0 before any.
+    recovered: AtomicU64,
     /// Workers started.
     pub starts: AtomicU64,
     /// Workers that ended unasked.
@@ -138,6 +140,20 @@ impl Stats {
         })?;
         let bound = DurationHistogram::BOUNDS_MICROS.get(at)?;
         Some(Duration::from_micros(*bound))
+    }
+
+    /// The server serves again after an outage. Its first start is none.
+    pub fn recovered(&self, after: Duration) {
+        if self.deaths.load(Ordering::Relaxed) > 0 {
+            let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX - 1);
+            self.recovered.store(millis + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// How long the last outage was, in milliseconds; `None` before any.
+    #[must_use]
+    pub fn recovered_after_ms(&self) -> Option<u64> {
+        self.recovered.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// A copy for the views.

@@ -112,6 +112,7 @@ impl Server {
             quarantine: self.quarantine(now),
             pressure,
             drained: self.guards().is_drained(),
+            recovered_after_ms: self.stats().recovered_after_ms(),
         }
     }
 }

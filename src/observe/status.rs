@@ -60,6 +60,9 @@ pub fn line(snapshot: &Snapshot) -> String {
         let _ = write!(line, ", {} {word} ({}", all.len(), named.join("; "));
         line.push_str(if all.len() > NAMED { "; ...)" } else { ")" });
     }
+    if let Some(longest) = servers.iter().filter_map(|s| s.recovered_after_ms).max() {
+        let _ = write!(line, ", last recovery {:.2} s", longest as f64 / 1000.0);
+    }
     escape(&line, LIMIT).into_owned()
 }
 
@@ -124,6 +127,14 @@ mod tests {
             line.contains(" open (github), under pressure (music), 1 down"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_last_outage_is_told_when_there_was_one() {
+        let mut snapshot = example();
+        assert!(!line(&snapshot).contains("recovery"));
+        snapshot.servers[0].recovered_after_ms = Some(214);
+        assert!(line(&snapshot).ends_with(", last recovery 0.21 s"));
     }
 
     #[test]

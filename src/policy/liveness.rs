@@ -23,6 +23,8 @@ pub struct Vital {
     pub name: &'static str,
     /// Longest time between two beats.
     pub max_silence: Duration,
+    /// Others cannot move without it: where several are stuck, this one is named.
+    pub carries_others: bool,
 }
 
 /// The vital parts that exist once; the runtime's threads come beside them.
@@ -35,12 +37,16 @@ pub const VITAL: [Vital; 5] = [
 ];
 
 /// A thread of the runtime.
-pub const RUNTIME: Vital = vital("runtime", 2);
+pub const RUNTIME: Vital = Vital {
+    carries_others: true,
+    ..vital("runtime", 2)
+};
 
 const fn vital(name: &'static str, seconds: u64) -> Vital {
     Vital {
         name,
         max_silence: Duration::from_secs(seconds),
+        carries_others: false,
     }
 }
 
@@ -121,19 +127,16 @@ impl Liveness {
 
     /// The parts that are silent for too long.
     pub fn stuck(&self, now: Instant) -> impl Iterator<Item = Stuck> + '_ {
-        self.parts.iter().filter_map(move |(part, last)| {
-            let silent_for = now.saturating_duration_since(*last);
-            (silent_for > part.max_silence).then_some(Stuck {
-                name: part.name,
-                silent_for,
-            })
-        })
+        let parts = self.parts.iter();
+        parts.filter_map(move |(part, last)| stuck(part, *last, now))
     }
 
     /// Decides what to do now; to be asked at least eight times in an interval. `starved` says that
     /// the asking thread itself, or the machine, has lately had no time for more than half of it.
     pub fn verdict(&mut self, now: Instant, starved: bool) -> Verdict {
-        let Some(worst) = self.stuck(now).max_by_key(|stuck| stuck.silent_for) else {
+        let worst = self.stuck(now).max_by_key(|stuck| stuck.silent_for);
+        let Some((named, worst)) = worst.map(|worst| (self.carrier(now).unwrap_or(worst), worst))
+        else {
             self.starved = 0;
             self.warned = false;
             return self.send(now, Verdict::Beat);
@@ -144,19 +147,26 @@ impl Liveness {
         if starved && self.starved < EXCUSED {
             self.starved += 1;
             self.excused = now;
-            return self.send(now, Verdict::Starved(worst));
+            return self.send(now, Verdict::Starved(named));
         }
         let silence = worst
             .silent_for
             .min(now.saturating_duration_since(self.excused));
         if silence >= self.interval.mul_f64(0.9) {
-            Verdict::Trigger(worst)
+            Verdict::Trigger(named)
         } else if silence >= self.interval / 2 && !self.warned {
             self.warned = true;
-            Verdict::Warn(worst)
+            Verdict::Warn(named)
         } else {
-            Verdict::Withhold(worst)
+            Verdict::Withhold(named)
         }
+    }
+
+    /// Of the parts that others cannot move without, the one that is silent for longest.
+    fn carrier(&self, now: Instant) -> Option<Stuck> {
+        let carriers = self.parts.iter().filter(|(part, _)| part.carries_others);
+        let stuck = carriers.filter_map(|(part, last)| stuck(part, *last, now));
+        stuck.max_by_key(|stuck| stuck.silent_for)
     }
 
     /// A heartbeat, if it is time for one.
@@ -173,6 +183,14 @@ impl Liveness {
         let fresh = |sent| now.saturating_duration_since(sent) < self.interval / BEATS;
         self.sent.is_some_and(fresh)
     }
+}
+
+fn stuck(part: &Vital, last: Instant, now: Instant) -> Option<Stuck> {
+    let silent_for = now.saturating_duration_since(last);
+    (silent_for > part.max_silence).then_some(Stuck {
+        name: part.name,
+        silent_for,
+    })
 }
 
 #[cfg(test)]
@@ -210,6 +228,19 @@ mod tests {
             assert_eq!(liveness.verdict(late, false), Verdict::Beat);
             assert_eq!(liveness.verdict(late, false), Verdict::Rest);
         }
+    }
+
+    #[test]
+    fn what_carries_the_others_is_named_before_them() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new([VITAL[4], RUNTIME], INTERVAL, start);
+        let runtime = liveness.tokens().nth(1).unwrap().0;
+        liveness.beat(runtime, start + millis(1000));
+        let mut named = |at| match liveness.verdict(start + millis(at), false) {
+            Verdict::Withhold(stuck) | Verdict::Warn(stuck) => stuck.name,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!([named(2500), named(3500)], ["timers", "runtime"]);
     }
 
     #[test]
