@@ -130,7 +130,7 @@ impl Unit {
             }),
             Err(error) => {
                 let line = format!("mainstayd: {error}");
-                eprintln!("{line}");
+                last_words(&line);
                 let code = match error {
                     InheritError::Kind { .. } => exit::CONFIG,
                     InheritError::Environment(_) | InheritError::Os { .. } => exit::OS,
@@ -149,7 +149,7 @@ impl Unit {
             Ok(config) => self.serve(config, recipe),
             Err(errors) => {
                 let errors = errors.to_string();
-                eprintln!("{errors}");
+                last_words(&errors);
                 let first = errors.lines().next().unwrap_or_default();
                 self.give_up(exit::CONFIG, first, None)
             }
@@ -175,7 +175,7 @@ impl Unit {
             variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
         if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
             let line = format!("mainstayd: cannot set up the log: {error}");
-            eprintln!("{line}");
+            last_words(&line);
             return self.give_up(exit::SOFTWARE, &line, None);
         }
         // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a
@@ -212,9 +212,14 @@ impl Unit {
     }
 
     fn fail(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
-        logger::last_words(&format!("mainstayd: {line}"));
+        last_words(&format!("mainstayd: {line}"));
         self.give_up(code, line, errno)
     }
+}
+
+/// Why it ends, for the log, also before there is one.
+fn last_words(text: &str) {
+    logger::last_words(text, variable("JOURNAL_STREAM").as_deref());
 }
 
 fn show(text: &[u8]) -> ExitCode {
