@@ -218,7 +218,7 @@ pub async fn run(
     let mut admin = tokio::spawn(admin::server::serve(admin, operator, async move {
         let _ = admin_stopped.wait_for(|s| *s).await;
     }));
-    let heart = heartbeat::start(Arc::clone(&catalog), nearest);
+    let mut heart = heartbeat::start(Arc::clone(&catalog), nearest);
     let _ = overview.listen.set(address.clone());
     emit(&Event::DaemonStarted {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -248,7 +248,7 @@ pub async fn run(
     };
 
     overview.draining.store(true, Ordering::Relaxed);
-    heart.stopping();
+    heart.stopping().await;
     strain.abort();
     if !reloader.is_finished() {
         reloader.abort();

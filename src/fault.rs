@@ -58,7 +58,7 @@ mod real {
     use std::sync::{Mutex, PoisonError};
     use std::time::{Duration, Instant};
 
-    use super::Part;
+    use crate::fault::Part;
 
     /// Time to answer the operator before the threads that do so stand still.
     const ANSWERED: Duration = Duration::from_millis(200);

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::broker::catalog::Catalog;
+use crate::broker::host;
 use crate::broker::snapshot::{Health, Host, Snapshot, View};
 use crate::observe::logger;
 use crate::record::Record;
@@ -35,6 +36,13 @@ impl View for Overview {
         for server in &mut servers {
             server.default = list.default.as_deref() == Some(server.name.as_str());
         }
+        let configs: Vec<_> = list.shown.iter().map(|s| s.config()).collect();
+        let configs = configs.iter().map(AsRef::as_ref);
+        let (landlock, service) = (self.host.landlock, self.host.service);
+        let host = Host {
+            unfenced: host::unfenced(configs, landlock, service),
+            ..self.host.clone()
+        };
         let default = servers.iter().find(|s| s.default).map(|s| s.health);
         let worst = servers.iter().map(|s| s.health).max();
         let health = match (default, worst) {
@@ -60,7 +68,7 @@ impl View for Overview {
             log_records_dropped: logger::dropped(),
             servers,
             configuration: self.record.status(&self.catalog),
-            host: Some(self.host.clone()),
+            host: Some(host),
         }
     }
 }

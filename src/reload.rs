@@ -128,7 +128,7 @@ impl Reloader {
         let changes = diff(&self.config, &config);
         Ok(Reloaded {
             checked: true,
-            ..told(&changes, &config)
+            ..told(&changes, &self.config, &config)
         })
     }
 
@@ -138,7 +138,7 @@ impl Reloader {
             return rejected("mainstayd has begun to stop; nothing was changed");
         }
         let changes = diff(&self.config, &config);
-        let told = told(&changes, &config);
+        let told = told(&changes, &self.config, &config);
         self.apply(in_force(&self.config, config), auth, &changes);
         Ok(told)
     }
@@ -304,7 +304,7 @@ async fn succeed(catalog: Arc<Catalog>, server: Arc<Server>) {
 }
 
 /// The changes as they are told, with what an operator should look at.
-fn told(changes: &Changes, config: &Config) -> Reloaded {
+fn told(changes: &Changes, before: &Config, config: &Config) -> Reloaded {
     let touched = |list: &[Changed]| -> Vec<Touched> {
         let touched = list.iter().map(|c| Touched {
             server: c.name.clone(),
@@ -330,12 +330,23 @@ fn told(changes: &Changes, config: &Config) -> Reloaded {
             .collect(),
         general: changes.general.clone(),
         restart: changes.restart.clone(),
-        warnings: warnings(changes, config),
+        warnings: warnings(changes, before, config),
     }
 }
 
-fn warnings(changes: &Changes, config: &Config) -> Vec<String> {
+fn warnings(changes: &Changes, before: &Config, config: &Config) -> Vec<String> {
     let mut said = Vec::new();
+    let default = |config: &Config| {
+        let found = config.servers.iter().find(|s| s.default);
+        found.map(|s| s.name.clone()).unwrap_or_default()
+    };
+    let (old, new) = (default(before), default(config));
+    if old != new {
+        said.push(format!(
+            "/mcp is served by {new} now and no longer by {old}; sessions stay at the server they were \
+             opened at, as long as that is there"
+        ));
+    }
     let named = |list: &[Changed], name: &str| list.iter().any(|c| c.name == name);
     for server in &config.servers {
         let name = server.name.as_str();

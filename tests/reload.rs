@@ -97,6 +97,7 @@ fn a_bad_configuration_is_refused_with_every_error_and_changes_nothing() {
     let daemon = Daemon::ready(&server("a", 1, SMALL));
     let session = Session::open(&daemon);
     let slow = session.start(&json!("slow"), "slow", &json!({"ms": 500}));
+    daemon.until("both workers are there", |s| s.ready == 2);
     let workers = |d: &Daemon| -> Vec<u64> { d.server().workers.iter().map(|w| w.id).collect() };
     let before = workers(&daemon);
     let bad = format!(
@@ -230,6 +231,7 @@ fn another_default_server_serves_new_sessions_and_leaves_the_old_ones_where_they
     configure(&daemon, &two("", "default = true"));
     let said = reload(&daemon);
     assert!(said.contains("retuned: a (default)"), "{said}");
+    assert!(said.contains("warning: /mcp is served by b now"), "{said}");
     assert_eq!(generation(&Session::open(&daemon)), 2);
     assert_eq!(generation(&old), 1);
     assert_eq!(daemon.server().name, "b");
@@ -345,9 +347,8 @@ fn a_server_begun_anew_takes_over_when_it_can_serve_and_not_before() {
         &server("a", 2, &format!("era = \"legacy\"\n{SMALL}")),
     );
     reload(&daemon);
-    until("new sessions are the new one's", || {
-        (generation(&Session::open(&daemon)) == 2).then_some(())
-    });
+    daemon.until("the new one has taken over", |s| s.era == "legacy");
+    assert_eq!(generation(&Session::open(&daemon)), 2);
     assert_eq!(text(&response(slow)), "slept");
     // A session of the old one is told to initialize again, as the protocol has it.
     let ping = "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}";
@@ -373,14 +374,20 @@ fn a_session_keeps_the_worker_it_has() {
         "{said}"
     );
     until("spares are new ones", || {
-        (generation(&Session::open(&daemon)) == 2).then_some(())
+        let spare = Session::open(&daemon);
+        let new = generation(&spare) == 2;
+        // One of the old ones would keep its worker, too.
+        assert_eq!(spare.delete(), 200);
+        new.then_some(())
     });
     assert_eq!(generation(&old), 1);
     assert_eq!(old.text("counter", &json!({})), "2");
-    let pending = daemon.status().configuration.pending;
-    assert_eq!(
-        pending,
-        ["a has 1 old workers that stay until their sessions end"]
+    until(
+        "only the session's own worker is left of the old ones",
+        || {
+            let pending = daemon.status().configuration.pending;
+            (pending == ["a has 1 old workers that stay until their sessions end"]).then_some(())
+        },
     );
     assert_eq!(old.delete(), 200);
     settled(&daemon);

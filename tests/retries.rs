@@ -294,8 +294,8 @@ fn a_short_outage_is_waited_out_by_all() {
     let ledger = Ledger::new();
     let daemon = Daemon::ready(&format!(
         "[servers.a]\n{}{CALM}concurrency = 1\n\
-         pool = {{ min_size = 1, max_size = 1, acquire_timeout = \"300ms\" }}\n",
-        ledger.chaos(&["--start-delay", "1000"])
+         pool = {{ min_size = 1, max_size = 1, acquire_timeout = \"3s\" }}\n",
+        ledger.chaos(&["--start-delay", "4000"])
     ));
     let session = Session::open(&daemon);
     let first = daemon.server().workers[0].pid;

@@ -130,7 +130,7 @@ impl Unit {
             }),
             Err(error) => {
                 let line = format!("mainstayd: {error}");
-                last_words(&line);
+                eprintln!("{line}");
                 let code = match error {
                     InheritError::Kind { .. } => exit::CONFIG,
                     InheritError::Environment(_) | InheritError::Os { .. } => exit::OS,
@@ -145,11 +145,22 @@ impl Unit {
     }
 
     fn run(self, recipe: Recipe) -> ExitCode {
+        let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
+        let stream = variable("JOURNAL_STREAM");
+        // For tests alone: there is one journald on a machine, and it is not theirs.
+        let socket =
+            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
+        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
+            let line = format!("mainstayd: cannot set up the log: {error}");
+            eprintln!("{line}");
+            return self.give_up(exit::SOFTWARE, &line, None);
+        }
         match recipe.read() {
             Ok(config) => self.serve(config, recipe),
             Err(errors) => {
                 let errors = errors.to_string();
-                last_words(&errors);
+                // Each is a record of its own, and an error, where the journal reads.
+                errors.lines().for_each(logger::last_words);
                 let first = errors.lines().next().unwrap_or_default();
                 self.give_up(exit::CONFIG, first, None)
             }
@@ -168,16 +179,6 @@ impl Unit {
     }
 
     fn serve(self, config: Config, recipe: Recipe) -> ExitCode {
-        let filter = variable("MAINSTAY_LOG").or_else(|| variable("RUST_LOG"));
-        let stream = variable("JOURNAL_STREAM");
-        // For tests alone: there is one journald on a machine, and it is not theirs.
-        let socket =
-            variable("MAINSTAY_JOURNAL_SOCKET").unwrap_or_else(|| journald::SOCKET.to_owned());
-        if let Err(error) = logger::init(filter.as_deref(), stream.as_deref(), Path::new(&socket)) {
-            let line = format!("mainstayd: cannot set up the log: {error}");
-            last_words(&line);
-            return self.give_up(exit::SOFTWARE, &line, None);
-        }
         // Before secrets are read. Workers have the same user; a kernel that refuses leaves them a
         // door that the fence still shuts.
         if let Err(error) = confine::close_to_others() {
@@ -212,14 +213,9 @@ impl Unit {
     }
 
     fn fail(self, code: u8, line: &str, errno: Option<i32>) -> ExitCode {
-        last_words(&format!("mainstayd: {line}"));
+        logger::last_words(&format!("mainstayd: {line}"));
         self.give_up(code, line, errno)
     }
-}
-
-/// Why it ends, for the log, also before there is one.
-fn last_words(text: &str) {
-    logger::last_words(text, variable("JOURNAL_STREAM").as_deref());
 }
 
 fn show(text: &[u8]) -> ExitCode {

@@ -22,19 +22,11 @@ pub fn look(
     watchdog: Option<Duration>,
 ) -> Host {
     let landlock = fence::abi();
-    let runs_here = |server: &&Server| !matches!(server.program, Program::Upstream(_));
-    let unfenced =
-        |server: &&Server| landlock.is_none() || !server.sandbox.landlock.applies(service);
     let host = Host {
         uid: confine::own_user(),
         service,
         landlock,
-        unfenced: servers
-            .iter()
-            .filter(runs_here)
-            .filter(unfenced)
-            .map(|server| server.name.clone())
-            .collect(),
+        unfenced: unfenced(servers.iter(), landlock, service),
         cgroup: standing.to_string(),
         cgroup_advice: standing.advice().map(ToOwned::to_owned),
         pressure: Path::new(PRESSURE).exists(),
@@ -45,6 +37,19 @@ pub fn look(
         warn(&host);
     }
     host
+}
+
+/// Names of the servers whose workers run without a fence.
+pub fn unfenced<'s>(
+    servers: impl Iterator<Item = &'s Server>,
+    landlock: Option<u32>,
+    service: bool,
+) -> Vec<String> {
+    servers
+        .filter(|server| !matches!(server.program, Program::Upstream(_)))
+        .filter(|server| landlock.is_none() || !server.sandbox.landlock.applies(service))
+        .map(|server| server.name.clone())
+        .collect()
 }
 
 /// An operator who has a service expects its workers to be fenced in.

@@ -109,8 +109,9 @@ pub(super) fn server(name: &str, table: &Table<'_>, defaults: &Defaults) -> Read
     let queue = table.size("queue_bytes", 1..=LARGEST_BUFFER, &mut server.queue_bytes);
     server.sandbox = sandbox(&table.table("sandbox"));
     guards(table, &mut server, defaults);
+    // Looked at in any case, so that it is not called unknown where it is refused.
+    let limits = table.table("limits");
     if !is_upstream {
-        let limits = table.table("limits");
         server.limits = server_limits(&limits, &defaults.limits, &server.memory);
     }
     refused(table);

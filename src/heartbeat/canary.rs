@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::broker::catalog::Catalog;
@@ -20,7 +21,7 @@ const TICK: Duration = Duration::from_millis(100);
 const ROUND: Duration = Duration::from_millis(500);
 /// Longest pause between two probes of the listener, and the longest wait for the answer to one.
 const PROBE: Duration = Duration::from_secs(1);
-const ANSWER: Duration = Duration::from_secs(2);
+pub(super) const ANSWER: Duration = Duration::from_secs(2);
 const REQUEST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// Timers of the runtime fire.
@@ -48,10 +49,17 @@ pub(super) async fn dispatcher(catalog: Arc<Catalog>) {
 /// A connection to `address` is accepted and answered by the real router. The part is watched only
 /// after that has worked once: where something keeps the daemon from reaching itself, such as a
 /// packet filter, restarting it would change nothing.
-pub(super) async fn acceptor(address: SocketAddr, interval: Duration) {
+///
+/// Once `stopping` is true it connects no more: a connection that nobody accepts any more would stay
+/// in the socket of the service manager, which would start the daemon again to serve it.
+pub(super) async fn acceptor(
+    address: SocketAddr,
+    interval: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
     let pause = PROBE.min(interval / 8);
     let mut told = false;
-    loop {
+    while !*stopping.borrow() {
         match timeout(ANSWER, probe(within(address))).await {
             Ok(Ok(())) => pulse::ACCEPTOR.beat(),
             // Out of descriptors, memory or ports: the loop that accepts is not to blame.
@@ -73,7 +81,13 @@ pub(super) async fn acceptor(address: SocketAddr, interval: Duration) {
             }
         }
         pulse::probe_is_over();
-        sleep(pause).await;
+        // Over at once when it is told, or when there is nobody left to tell it.
+        if timeout(pause, stopping.wait_for(|told| *told))
+            .await
+            .is_ok()
+        {
+            return;
+        }
     }
 }
 

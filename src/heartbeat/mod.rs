@@ -3,8 +3,8 @@
 //! be silent is `policy/liveness.rs`'s.
 //!
 //! The thread allocates nothing, takes no lock and touches no disk once it runs, so nothing that can
-//! stop the others stops it: [`thread`]. What it finds is put into words by another thread
-//! ([`teller`]), for the log may be what is stuck. [`canary`] are the tasks that show that the
+//! stop the others stops it: `thread`. What it finds is put into words by another thread
+//! (`teller`), for the log may be what is stuck. `canary` are the tasks that show that the
 //! runtime, its timers, the listener and the queues do their work.
 
 mod canary;
@@ -17,7 +17,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::broker::catalog::Catalog;
 use crate::observe::pulse;
@@ -31,6 +33,8 @@ const USUAL: Duration = Duration::from_secs(10);
 pub struct Heart {
     ended: Arc<AtomicBool>,
     thread: Option<std::thread::Thread>,
+    stopping: watch::Sender<bool>,
+    acceptor: Option<JoinHandle<()>>,
     _canaries: JoinSet<()>,
 }
 
@@ -44,9 +48,8 @@ pub fn start(catalog: Arc<Catalog>, address: Option<SocketAddr>) -> Heart {
     let mut canaries = JoinSet::new();
     canaries.spawn(canary::timers());
     canaries.spawn(canary::dispatcher(catalog));
-    if let Some(address) = address {
-        canaries.spawn(canary::acceptor(address, interval));
-    }
+    let (stopping, told) = watch::channel(false);
+    let acceptor = address.map(|address| tokio::spawn(canary::acceptor(address, interval, told)));
     let ended = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Handle::current().metrics();
     let watch = thread::Watch::new(runtime, interval, socket, Arc::clone(&ended));
@@ -67,14 +70,21 @@ pub fn start(catalog: Arc<Catalog>, address: Option<SocketAddr>) -> Heart {
     Heart {
         ended,
         thread,
+        stopping,
+        acceptor,
         _canaries: canaries,
     }
 }
 
 impl Heart {
-    /// The daemon stops: nothing is accepted any more, which is no fault.
-    pub fn stopping(&self) {
+    /// The daemon stops and will accept nothing any more, which is no fault. To be awaited while it
+    /// still accepts: a probe that is under way is answered first.
+    pub async fn stopping(&mut self) {
         pulse::ACCEPTOR.retire();
+        self.stopping.send_replace(true);
+        if let Some(acceptor) = self.acceptor.take() {
+            let _ = timeout(canary::ANSWER, acceptor).await;
+        }
     }
 }
 

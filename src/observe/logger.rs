@@ -112,24 +112,19 @@ pub fn dropped() -> u64 {
     LOGGER.get().map_or(0, |logger| logger.backlog.dropped())
 }
 
-/// Writes what is still to be written and then these lines to stderr, as errors where that is
-/// journald's stream, which `journal_stream` names as in [`init`]; gives up after a second each. It
-/// needs no [`init`].
-pub fn last_words(text: &str, journal_stream: Option<&str>) {
+/// Writes what is still to be written and then this line to stderr, as an error where that is
+/// journald's stream; gives up after a second each.
+pub fn last_words(line: &str) {
     log::logger().flush();
-    let stderr = io::stderr().as_fd().try_clone_to_owned().map(File::from);
-    let prefix = match stderr.map(|stderr| style_of(journal_stream, &stderr)) {
-        Ok(Style::Journal) => "<3>",
-        Ok(Style::Stream) | Err(_) => "",
+    let prefix = match LOGGER.get().map(|logger| logger.form) {
+        Some(Form::Native | Form::Text(Style::Journal)) => "<3>",
+        Some(Form::Text(Style::Stream)) | None => "",
     };
-    let mut lines = String::new();
-    for line in text.lines() {
-        lines.extend([prefix, line, "\n"]);
-    }
     let (said, heard) = mpsc::channel();
+    let line = format!("{prefix}{line}\n");
     let say = move || {
         // Nobody is left to tell of a failure.
-        let _ = io::stderr().write_all(lines.as_bytes());
+        let _ = io::stderr().write_all(line.as_bytes());
         let _ = said.send(());
     };
     if thread::Builder::new().spawn(say).is_ok() {

@@ -14,7 +14,12 @@ impl Lane {
     /// queue by himself when his time is over, so that somebody is still there then is a fault.
     #[must_use]
     pub fn attend(self: &Arc<Self>) -> bool {
-        self.serve_waiters();
+        // Only where there is a place: without one nothing leaves the queue, and that is when it is
+        // judged for how long its callers wait. An outage is not theirs to pay for.
+        let has_place = self.places().has_place(self.concurrency());
+        if has_place {
+            self.serve_waiters();
+        }
         let limit = *self.longest.get() + GRACE;
         self.view().longest_wait.is_none_or(|wait| wait <= limit)
     }

@@ -138,6 +138,11 @@ impl Places {
         self.queue.is_empty() && self.parked.is_empty()
     }
 
+    /// Whether a worker has a place for an ordinary call, with `limit` calls a worker.
+    pub(super) fn has_place(&self, limit: usize) -> bool {
+        self.members.iter().any(|m| load(m) < limit)
+    }
+
     /// Who is to be served next with `limit` calls a worker; those that are shed on the way are
     /// added to `shed`.
     pub(super) fn next(

@@ -461,11 +461,8 @@ fn each_verdict_by_its_facts() {
         change(&mut facts);
         let found = complaints(&facts);
         assert_eq!(found.len(), 1, "{number}, {about}: {found:#?}");
-        assert_eq!(
-            (found[0].grade, found[0].about),
-            (*grade, *about),
-            "{number}"
-        );
+        let verdict = (found[0].grade, found[0].about);
+        assert_eq!(verdict, (*grade, *about), "{number}");
         assert!(found[0].what.contains(part), "{number}: {part}: {found:#?}");
         assert!(found[0].mend.is_some(), "{number}: {found:#?}");
     }
