@@ -492,7 +492,7 @@ fn the_documented_commands_exist() {
         }
         seen += 1;
     }
-    assert_eq!(seen, 12);
+    assert_eq!(seen, 13);
 }
 
 #[test]
