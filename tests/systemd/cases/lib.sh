@@ -27,6 +27,11 @@ leave_case() {
 trap leave_case EXIT
 trap 'echo "line $LINENO of ${0##*/}: status $? of: $BASH_COMMAND"' ERR
 
+# An emulated processor is ten times slower.
+emulated() { ((SLOWER > 5)); }
+pause=0.1
+! emulated || pause=1
+
 note() { echo "note: $*"; }
 step() { echo "== $*"; }
 
@@ -64,7 +69,8 @@ wait_until() {
     until "$@" >"$scratch/last" 2>&1; do
         ((SECONDS - began < limit)) ||
             fail "waited $limit s for: $what" "status 0 of: $*" "$(tail -n 5 "$scratch/last")"
-        sleep 0.1
+        # Looking takes an emulated processor's time away from what is waited for.
+        sleep "$pause"
     done
 }
 
@@ -175,8 +181,7 @@ newer_package() {
     echo "$path"
 }
 
-# An emulated processor is ten times slower, and a hundred connections a second would be all it does.
-emulated() { ((SLOWER > 5)); }
+# A hundred connections a second would be all that an emulated processor does.
 interval=10
 ! emulated || interval=100
 
