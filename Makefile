@@ -27,6 +27,7 @@ deb-chroot:
 # Fast and needs nothing but the toolchain.
 unit:
 	$(CARGO) test --locked
+	$(CARGO) test --locked --features fault --test watchdog
 
 lint:
 	$(CARGO) fmt --check

@@ -308,6 +308,8 @@ fn a_program_that_does_not_start_replaces_nothing() {
     reload(&daemon);
     settled(&daemon);
     assert_eq!(generation(&session), 2);
+    let failure = daemon.server().last_failure.unwrap();
+    assert_eq!(failure.in_a_row, 0, "the failures are the broken one's");
     configure(
         &daemon,
         "[servers.a]\ncommand = [\"/nonexistent/program\"]\n",
@@ -426,6 +428,39 @@ fn reloads_asked_for_at_once_are_done_one_after_the_other() {
     assert_eq!((did, rest), (1, 5), "{said:?}");
     settled(&daemon);
     assert_eq!(daemon.status().configuration.accepted, 6);
+}
+
+#[test]
+fn calls_that_wait_stay_and_are_served_by_the_new_settings() {
+    let one = "pool = { min_size = 1, max_size = 1, acquire_timeout = \"30s\" }\nconcurrency = 1";
+    let daemon = Daemon::ready(&server("a", 1, one));
+    let session = Session::open(&daemon);
+    thread::scope(|scope| {
+        let slow = scope.spawn(|| session.text("slow", &json!({"ms": 4000})));
+        daemon.until("it is busy", |s| s.in_flight == 1);
+        let waiting: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| session.text("echo", &json!({"text": "here"}))))
+            .collect();
+        daemon.until("three wait", |s| s.queued == 3);
+        // Less room than is taken already: nobody has to go for it.
+        let less = "pool = { min_size = 1, max_size = 1, acquire_timeout = \"29s\" }\nconcurrency = 1\nqueue_size = 1";
+        configure(&daemon, &server("a", 1, less));
+        assert!(reload(&daemon).contains("retuned: a ("));
+        assert_eq!(daemon.server().queued, 3);
+        configure(
+            &daemon,
+            &server("a", 1, &less.replace("concurrency = 1", "concurrency = 2")),
+        );
+        reload(&daemon);
+        for one in waiting {
+            assert_eq!(one.join().unwrap(), "here");
+        }
+        assert!(
+            !slow.is_finished(),
+            "the place of the slow one was not the one they got"
+        );
+        assert_eq!(slow.join().unwrap(), "slept");
+    });
 }
 
 #[test]

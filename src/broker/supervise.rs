@@ -25,7 +25,7 @@ const REFUSALS: Duration = Duration::from_secs(10);
 /// Every so many failed starts of a server of unknown era, one is not probed but initialised.
 const PROBES_IN_A_ROW: u32 = 3;
 /// It turns this often at least, to show that it lives.
-const TURN: Duration = Duration::from_secs(1);
+const TURN: Duration = Duration::from_millis(500);
 /// Workers beyond what is needed are kept this long.
 const SURPLUS: Duration = Duration::from_secs(60);
 

@@ -19,9 +19,11 @@ use crate::observe::pulse;
 const TICK: Duration = Duration::from_millis(100);
 /// How often queues are looked after. It is also a net under the events that give places to calls.
 const ROUND: Duration = Duration::from_millis(500);
-/// Longest pause between two probes of the listener, and the longest wait for the answer to one.
+/// Longest pause between two probes of the listener.
 const PROBE: Duration = Duration::from_secs(1);
-pub(super) const ANSWER: Duration = Duration::from_secs(2);
+/// How long an answer is waited for: longer than the part may be silent, so that one that is only
+/// slow counts when it comes.
+const ANSWER: Duration = Duration::from_secs(10);
 const REQUEST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// Timers of the runtime fire.

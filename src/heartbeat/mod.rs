@@ -27,6 +27,8 @@ use crate::sys::notify::{Socket, watchdog_interval};
 
 /// Without a service manager that waits for heartbeats, parts are watched as if it waited this long.
 const USUAL: Duration = Duration::from_secs(10);
+/// How long the end of the daemon waits for a probe that is under way.
+const LAST_PROBE: Duration = Duration::from_secs(2);
 
 /// The beating heart; dropped, it stops.
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl Heart {
         pulse::ACCEPTOR.retire();
         self.stopping.send_replace(true);
         if let Some(acceptor) = self.acceptor.take() {
-            let _ = timeout(canary::ANSWER, acceptor).await;
+            let _ = timeout(LAST_PROBE, acceptor).await;
         }
     }
 }

@@ -221,6 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn other_bounds_hold_from_the_next_failure_on_and_nothing_is_forgotten() {
+        let now = Instant::now();
+        let mut restart = Restart::new(Duration::from_millis(100), 3);
+        for _ in 0..3 {
+            restart.failed(now, false, 1.0);
+        }
+        assert_eq!(restart.rung(now), Rung::Clean);
+        restart.retune(Duration::from_secs(5), 5);
+        assert_eq!(
+            (restart.failures(now), restart.rung(now)),
+            (3, Rung::Restart)
+        );
+        restart.failed(now, false, 1.0);
+        assert!(restart.wait(now, false) > Duration::from_millis(400));
+    }
+
+    #[test]
     fn each_rung_has_its_attempts_and_its_pace_and_the_last_has_no_end() {
         use Rung::{Clean, Degraded, Whole};
         let now = Instant::now();

@@ -266,6 +266,8 @@ mod tests {
     fn http() -> (OwnedFd, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        // As a service manager hands it over; std closes on exec.
+        fcntl(&listener, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         (listener.into(), address)
     }
 

@@ -193,6 +193,15 @@ impl Manager {
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> String {
+        let length = || self.log.lock().unwrap().len();
+        // A thread of its own writes the log, so that it can be behind what the manager hears.
+        for _ in 0..20 {
+            let before = length();
+            std::thread::sleep(Duration::from_millis(60));
+            if length() == before {
+                break;
+            }
+        }
         self.log.lock().unwrap().clone()
     }
 
