@@ -18,7 +18,7 @@ use std::process::{Command, Output};
 use nix::sys::signal::Signal;
 use support::daemon::{chaos, until};
 use support::http;
-use support::manager::{Manager, Unit, open_path};
+use support::service_manager::{ServiceManager, Unit, open_path};
 
 fn tcp(address: &str) -> (OwnedFd, SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
@@ -48,7 +48,7 @@ fn is_root() -> bool {
 fn ready_is_said_when_there_is_something_to_serve_and_stopping_at_the_end() {
     let (socket, address) = tcp("127.0.0.1:0");
     let slow = chaos(&["--start-delay", "300"]);
-    let mut manager = Manager::start(Unit {
+    let mut manager = ServiceManager::start(Unit {
         config: format!("[servers.slow]\n{slow}[servers.slow.pool]\nmin_size = 1\n"),
         sockets: vec![("http", socket)],
         ..Unit::default()
@@ -75,7 +75,7 @@ fn ready_is_said_when_there_is_something_to_serve_and_stopping_at_the_end() {
 
 #[test]
 fn a_server_that_fails_is_said_and_does_not_keep_the_others_waiting() {
-    let mut manager = Manager::start(Unit {
+    let mut manager = ServiceManager::start(Unit {
         config: format!(
             "[servers.bad]\n{}[servers.good]\ndefault = true\n{}",
             chaos(&["--die-at-start", "7"]),
@@ -107,7 +107,7 @@ fn sockets_are_taken_by_name_in_any_order_and_the_others_closed() {
         if swapped {
             sockets.reverse();
         }
-        let mut manager = Manager::start(Unit {
+        let mut manager = ServiceManager::start(Unit {
             sockets,
             ..Unit::default()
         });
@@ -134,7 +134,7 @@ fn sockets_are_taken_by_name_in_any_order_and_the_others_closed() {
 #[test]
 fn pitfall_next_no_worker_gets_a_socket_or_the_variables() {
     let (socket, _) = tcp("127.0.0.1:0");
-    let mut manager = Manager::start(Unit {
+    let mut manager = ServiceManager::start(Unit {
         sockets: vec![("http", socket)],
         environment: vec![("WATCHDOG_USEC", "10000000".to_owned())],
         ..Unit::default()
@@ -175,7 +175,7 @@ fn who_has_the_user_of_the_workers_may_not_ask_at_a_socket_of_the_manager() {
     let path = open_path(dir.path(), "control");
     let control = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    let mut manager = Manager::start(Unit {
+    let mut manager = ServiceManager::start(Unit {
         sockets: vec![("control", control.into())],
         user,
         ..Unit::default()
@@ -198,7 +198,7 @@ fn who_has_the_user_of_the_workers_may_not_ask_at_a_socket_of_the_manager() {
 #[test]
 fn what_is_no_listening_socket_is_an_error_of_the_configuration() {
     let udp: OwnedFd = UdpSocket::bind("127.0.0.1:0").unwrap().into();
-    let mut manager = Manager::start(Unit {
+    let mut manager = ServiceManager::start(Unit {
         sockets: vec![("http", udp)],
         ..Unit::default()
     });
@@ -218,7 +218,7 @@ fn a_wrong_configuration_turns_away_who_waits_before_it_ends() {
     for by_signal in [false, true] {
         let (socket, address) = tcp("127.0.0.1:0");
         let mut waiting = TcpStream::connect(address).unwrap();
-        let mut manager = Manager::start(Unit {
+        let mut manager = ServiceManager::start(Unit {
             config: "[servers.a]\ncommand = [\"true\"]\nstate = \"sesion\"\n".to_owned(),
             sockets: vec![("http", socket)],
             ..Unit::default()
@@ -255,7 +255,7 @@ fn a_manager_that_is_gone_or_deaf_is_no_reason_to_wait_or_to_end() {
     while sender.send_to(b"full", &deaf).is_ok() {}
     for address in [deaf.as_path(), &dir.path().join("gone")] {
         let (socket, http) = tcp("127.0.0.1:0");
-        let manager = Manager::start(Unit {
+        let manager = ServiceManager::start(Unit {
             sockets: vec![("http", socket)],
             environment: vec![
                 ("NOTIFY_SOCKET", address.display().to_string()),
@@ -273,7 +273,7 @@ fn a_manager_that_is_gone_or_deaf_is_no_reason_to_wait_or_to_end() {
 
 #[test]
 fn heartbeats_are_sent_if_they_are_wanted_of_this_process() {
-    let mut manager = Manager::start(Unit {
+    let mut manager = ServiceManager::start(Unit {
         environment: vec![("WATCHDOG_USEC", "1000000".to_owned())],
         ..Unit::default()
     });
@@ -290,7 +290,7 @@ fn heartbeats_are_sent_if_they_are_wanted_of_this_process() {
 #[cfg(not(feature = "fault"))]
 #[test]
 fn a_build_for_use_has_no_faults_on_purpose() {
-    let mut manager = Manager::start(Unit::default());
+    let mut manager = ServiceManager::start(Unit::default());
     manager.hear("READY=1");
     let (part, time) = (
         mainstay::fault::Part::Timers,

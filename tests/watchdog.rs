@@ -12,13 +12,13 @@ use std::time::Duration;
 use mainstay::fault::Part;
 use nix::sys::signal::Signal;
 use support::daemon::until;
-use support::manager::{Manager, Unit};
+use support::service_manager::{ServiceManager, Unit};
 
 const SHORT: Duration = Duration::from_secs(4);
 
 /// A daemon with this interval, once it is ready and its listener is watched.
-fn watched(interval: Duration) -> Manager {
-    let mut manager = Manager::start(Unit {
+fn watched(interval: Duration) -> ServiceManager {
+    let mut manager = ServiceManager::start(Unit {
         environment: vec![("WATCHDOG_USEC", interval.as_micros().to_string())],
         ..Unit::default()
     });

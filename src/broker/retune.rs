@@ -24,6 +24,12 @@ impl Server {
         let bounds = Self::bounds(&config);
         self.set_rules(Rules::retuned(&self.rules(), &config));
         self.guards().retune(&config);
+        if let Some(Err(error)) = self
+            .group()
+            .map(|group| group.set_memory_max(config.memory.hard_limit))
+        {
+            log::warn!("server {}: {error}", self.name());
+        }
         let recovery = &config.recovery;
         let (delay, attempts) = (recovery.restart_delay, recovery.max_restart_attempts);
         let is_renewed = !before.has_same_workers(&config);

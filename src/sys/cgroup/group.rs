@@ -3,6 +3,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::controllers::Controllers;
@@ -150,7 +152,8 @@ impl Group {
 pub struct ServerGroup {
     node: Node,
     controllers: Controllers,
-    memory_max: u64,
+    /// Clones share it: there is one cgroup.
+    memory_max: Arc<AtomicU64>,
 }
 
 impl ServerGroup {
@@ -164,7 +167,7 @@ impl ServerGroup {
         Self {
             node: workers.child(&escape(name)),
             controllers,
-            memory_max,
+            memory_max: Arc::new(AtomicU64::new(memory_max)),
         }
     }
 
@@ -178,13 +181,27 @@ impl ServerGroup {
             self.node.control('+', name)?;
         }
         if self.controllers.memory {
-            let max = self.memory_max.to_string();
+            let max = self.memory_max.load(Ordering::Relaxed).to_string();
             // One worker at its limit is no reason to kill the others.
             for (file, value) in [("memory.max", max.as_str()), ("memory.oom.group", "0")] {
                 if !self.node.write(file, value)? {
                     return Err(self.node.without(file));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// From now on all its workers may use so many bytes together.
+    /// Below what they use already the kernel kills at once, so a caller lowers it with care.
+    ///
+    /// # Errors
+    /// The kernel refused. It is tried again with the next worker.
+    pub fn set_memory_max(&self, bytes: u64) -> io::Result<()> {
+        self.memory_max.store(bytes, Ordering::Relaxed);
+        if self.controllers.memory {
+            // Without a directory there is nobody to limit yet.
+            self.node.write("memory.max", &bytes.to_string())?;
         }
         Ok(())
     }
@@ -338,6 +355,27 @@ mod tests {
         assert!(group.set_limits(&LIMITS).unwrap());
         let written = std::fs::read_to_string(dir.path().join("pids.max")).unwrap();
         assert_eq!(written, "9");
+    }
+
+    #[test]
+    fn another_limit_of_a_server_holds_at_once_and_for_the_next_worker() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Controllers::parse("memory");
+        let server = ServerGroup::new(&Node::new(dir.path()), "a", all, 1);
+        server.set_memory_max(2).unwrap();
+        std::fs::create_dir(server.path()).unwrap();
+        let files = ["memory.max", "memory.oom.group", "cgroup.subtree_control"];
+        let [max, ..] = files.map(|file| server.path().join(file));
+        for file in files {
+            std::fs::write(server.path().join(file), "").unwrap();
+        }
+        server.prepare().unwrap();
+        assert_eq!(std::fs::read_to_string(&max).unwrap(), "2");
+        server.clone().set_memory_max(3).unwrap();
+        assert_eq!(std::fs::read_to_string(&max).unwrap(), "3");
+        std::fs::write(&max, "").unwrap();
+        server.prepare().unwrap();
+        assert_eq!(std::fs::read_to_string(&max).unwrap(), "3");
     }
 
     #[test]

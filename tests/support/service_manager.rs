@@ -49,7 +49,7 @@ impl Default for Unit<'_> {
 }
 
 /// The manager and its daemon.
-pub(crate) struct Manager {
+pub(crate) struct ServiceManager {
     dir: TempDir,
     socket: UnixDatagram,
     heard: Vec<String>,
@@ -58,7 +58,7 @@ pub(crate) struct Manager {
     reader: Option<JoinHandle<()>>,
 }
 
-impl Manager {
+impl ServiceManager {
     /// Starts the daemon. Its own listener, if it needs one, is on any free port.
     pub(crate) fn start(unit: Unit<'_>) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -230,7 +230,7 @@ impl Manager {
     }
 }
 
-impl Drop for Manager {
+impl Drop for ServiceManager {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
