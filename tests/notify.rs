@@ -73,6 +73,30 @@ fn ready_is_said_when_there_is_something_to_serve_and_stopping_at_the_end() {
     );
 }
 
+/// An upgrade must not cost whoever connects just then.
+#[test]
+fn a_request_that_comes_right_after_the_stop_is_answered() {
+    use std::io::Write as _;
+    let (socket, address) = tcp("127.0.0.1:0");
+    let mut manager = ServiceManager::start(Unit {
+        sockets: vec![("http", socket)],
+        ..Unit::default()
+    });
+    manager.hear("READY=1");
+    let mut open = TcpStream::connect(address).unwrap();
+    until("the connection is accepted", || {
+        (manager.client().status().unwrap().connections == 1).then_some(())
+    });
+    manager.signal(Signal::SIGTERM);
+    manager.hear("STOPPING=1");
+    write!(open, "GET /livez HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    // To its end: it is not kept open either.
+    open.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    manager.wait();
+}
+
 #[test]
 fn a_server_that_fails_is_said_and_does_not_keep_the_others_waiting() {
     let mut manager = ServiceManager::start(Unit {

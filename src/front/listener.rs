@@ -28,6 +28,9 @@ use crate::observe::pulse::{self, ACCEPTOR};
 const PAUSE: Duration = Duration::from_millis(100);
 /// While there is no place it shows this often that it lives.
 const FULL: Duration = Duration::from_secs(1);
+/// A request that is on its way when a connection is to close is read if it comes within this. hyper would
+/// close a connection that was accepted a moment ago unread.
+const FIRST: Duration = Duration::from_secs(1);
 /// Largest request head.
 const HEAD: usize = 64 * 1024;
 
@@ -169,12 +172,18 @@ async fn connection(
             log::debug!("a connection is closed: {why}");
             return;
         }
-        () = stopped(&mut stop) => {
+        () = async {
+            stopped(&mut stop).await;
+            pace.headless(FIRST).await;
+        } => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
         // Its next request comes on a new one.
-        () = changed(&mut thinned) => {
+        () = async {
+            changed(&mut thinned).await;
+            pace.headless(FIRST).await;
+        } => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,

@@ -16,6 +16,9 @@ use tokio::time::Instant;
 /// A connection without a request is closed after this.
 const IDLE: Duration = Duration::from_secs(300);
 
+/// How often a connection that is to close is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Between requests.
 const WAITING: u64 = 0;
 /// Some bytes of a request head have come.
@@ -60,6 +63,19 @@ impl Pace {
     /// The response is written, or given up.
     pub fn answered(&self) {
         self.enter(WAITING);
+    }
+
+    /// Resolves when no request head is on its way, or has been for this long: from then on the connection
+    /// may be asked to close. One that was just opened is expected to send one.
+    pub async fn headless(&self, within: Duration) {
+        loop {
+            let state = self.state.load(Ordering::Relaxed);
+            let since = self.opened + Duration::from_millis(state / 4);
+            if state % 4 != HEAD || since.elapsed() >= within {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Resolves when the connection has been too slow or idle for too long; with `head` as the

@@ -11,6 +11,9 @@ use seccompiler::{
     SeccompRule,
 };
 
+/// The same call by its x32 number, where a kernel for x86-64 offers those: the architecture is the same.
+const X32: i64 = 0x4000_0000;
+
 /// Lets this process, and all it starts, limit nobody but itself: `prlimit` works with process 0 only,
 /// which is how the C library calls it for `setrlimit`. Programs for another architecture (32-bit ones)
 /// are killed, because their calls have other numbers. `Ok(false)`: there are no such filters for this
@@ -27,7 +30,7 @@ pub fn limit_only_oneself() -> io::Result<bool> {
         return Ok(false);
     };
     let filter = SeccompFilter::new(
-        BTreeMap::from([(SYS_prlimit64, vec![rule])]),
+        BTreeMap::from([SYS_prlimit64, SYS_prlimit64 | X32].map(|call| (call, vec![rule.clone()]))),
         SeccompAction::Allow,
         SeccompAction::Errno(EPERM.unsigned_abs()),
         architecture,

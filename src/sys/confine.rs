@@ -28,11 +28,8 @@ pub enum Limit {
 /// # Errors
 /// What the kernel says.
 pub fn close_to_others() -> io::Result<()> {
-    // The size of a page is found in /proc/self/auxv before Linux 6.4, once; afterwards it could not be,
-    // and who asks for it then (all figures of memory do) would panic.
-    let _ = procfs::page_size();
-    // The page size is read from /proc/self/auxv by kernels before 6.4, which is closed afterwards to
-    // ourselves as well; it is remembered. Asked later, it would be a panic.
+    // Before Linux 6.4 it is looked up in /proc/self/auxv, which is closed to ourselves, too, from now on;
+    // all figures of memory need it, and the first to ask would panic.
     let _ = procfs::page_size();
     nix::sys::prctl::set_dumpable(false)?;
     Ok(())

@@ -154,7 +154,13 @@ impl Daemon {
     /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
     pub(crate) fn start_unprivileged(dir: TempDir, servers: &str) -> Self {
         const NOBODY: u32 = 65534;
-        let mut program = Command::new(env!("CARGO_BIN_EXE_mainstayd"));
+        // Where the tree was built may be closed to that user: it gets the program from `dir`.
+        let built = env!("CARGO_BIN_EXE_mainstayd");
+        let path = dir.path().join("mainstayd");
+        fs::hard_link(built, &path)
+            .or_else(|_| fs::copy(built, &path).map(drop))
+            .unwrap();
+        let mut program = Command::new(path);
         if nix::unistd::Uid::effective().is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             program.uid(NOBODY).gid(NOBODY);
