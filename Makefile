@@ -16,9 +16,10 @@ build:
 deb:
 	packaging/deb
 
-# What there is to check about a package.
+# What there is to check about a package, and that another folder gives the same bits.
 deb-check: deb
 	packaging/check target/deb/mainstay_*.deb
+	packaging/reproducible target/deb/mainstay_*.deb
 
 # The same as Debian would build it: clean chroots of Debian 12 and 13, no network. Needs root.
 deb-chroot:
@@ -43,6 +44,7 @@ test: lint unit build
 	tests/clients/servers target/release/mainstayd
 	tests/msrv
 	tests/differential/run $${MAINSTAY_CACHE:-.cache}/music21/bin/python target/release/mainstayd
+	$(MAKE) -j1 deb-check test-container test-vm
 
 # The package on a real systemd, of Debian 12 and 13: in a container, and in an emulated machine that
 # has all of cgroup v2. CASES="10 30" runs only these.
