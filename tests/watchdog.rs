@@ -68,6 +68,11 @@ fn pitfall_17_a_part_that_stands_still_ends_the_heartbeat_with_the_reason_told()
     }
 }
 
+fn was_left_alone(manager: ServiceManager) {
+    let log = manager.stop().log();
+    assert!(!log.contains("asking the service manager"), "{log}");
+}
+
 #[test]
 fn a_part_that_moves_again_in_time_is_forgiven() {
     // It is missed after 4 s, and would cost a restart after 7.2 s. The first connection after the
@@ -83,12 +88,7 @@ fn a_part_that_moves_again_in_time_is_forgiven() {
             .then_some(())
     });
     manager.hear("WATCHDOG=1");
-    let manager = manager.stop();
-    assert!(
-        !manager.log().contains("asking the service manager"),
-        "{}",
-        manager.log()
-    );
+    was_left_alone(manager);
 }
 
 /// All parts are silent when the process goes on, and none of them is to blame.
@@ -102,10 +102,5 @@ fn a_process_that_was_stopped_for_a_while_goes_on() {
     for _ in 0..8 {
         manager.hear("WATCHDOG=1");
     }
-    let manager = manager.stop();
-    assert!(
-        !manager.log().contains("asking the service manager"),
-        "{}",
-        manager.log()
-    );
+    was_left_alone(manager);
 }
