@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use nix::sys::signal::Signal;
-use support::daemon::{chaos, until};
+use support::daemon::{chaos, until, within_reach};
 use support::http;
 use support::service_manager::{ServiceManager, Unit, open_path};
 
@@ -32,7 +32,10 @@ fn livez(address: SocketAddr) -> u16 {
 
 fn ctl(socket: &Path, user: Option<u32>) -> Output {
     use std::os::unix::process::CommandExt as _;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mainstayctl"));
+    let reach = tempfile::tempdir().unwrap();
+    fs::set_permissions(reach.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = within_reach(env!("CARGO_BIN_EXE_mainstayctl"), reach.path());
+    let mut command = Command::new(program);
     command.arg("--socket").arg(socket).arg("status");
     if let Some(user) = user {
         command.uid(user).gid(user);
@@ -200,6 +203,8 @@ fn who_has_the_user_of_the_workers_may_not_ask_at_a_socket_of_the_manager() {
     let control = UnixListener::bind(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let mut manager = ServiceManager::start(Unit {
+        // Nothing configured is the built-in server.
+        config: String::new(),
         sockets: vec![("control", control.into())],
         user,
         ..Unit::default()

@@ -97,6 +97,15 @@ pub(crate) fn processes_of(dir: &Path) -> Vec<u32> {
     found
 }
 
+/// A program of this tree, in `dir`: where the tree was built may be closed to other users.
+pub(crate) fn within_reach(program: &str, dir: &Path) -> PathBuf {
+    let path = dir.join(Path::new(program).file_name().unwrap());
+    fs::hard_link(program, &path)
+        .or_else(|_| fs::copy(program, &path).map(drop))
+        .unwrap();
+    path
+}
+
 /// Sends a signal to one process.
 pub(crate) fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
@@ -154,13 +163,7 @@ impl Daemon {
     /// The same as `nobody` where the test is root: with no privileges, as a packaged daemon.
     pub(crate) fn start_unprivileged(dir: TempDir, servers: &str) -> Self {
         const NOBODY: u32 = 65534;
-        // Where the tree was built may be closed to that user: it gets the program from `dir`.
-        let built = env!("CARGO_BIN_EXE_mainstayd");
-        let path = dir.path().join("mainstayd");
-        fs::hard_link(built, &path)
-            .or_else(|_| fs::copy(built, &path).map(drop))
-            .unwrap();
-        let mut program = Command::new(path);
+        let mut program = Command::new(within_reach(env!("CARGO_BIN_EXE_mainstayd"), dir.path()));
         if nix::unistd::Uid::effective().is_root() {
             chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
             program.uid(NOBODY).gid(NOBODY);

@@ -19,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::daemon::{chaos, until};
+use super::daemon::{chaos, until, within_reach};
 use super::http::PATIENCE;
 
 /// How a daemon is to be started.
@@ -30,7 +30,7 @@ pub(crate) struct Unit<'u> {
     pub(crate) sockets: Vec<(&'u str, OwnedFd)>,
     /// Variables beside those of the hand-over.
     pub(crate) environment: Vec<(&'u str, String)>,
-    /// The user it runs as, if not that of the test.
+    /// The user it runs as, if not that of the test, who may not reach the worker of the default either.
     pub(crate) user: Option<u32>,
 }
 
@@ -84,7 +84,11 @@ impl ServiceManager {
             "export LISTEN_PID=$$ WATCHDOG_PID=$$; exec \"$@\"",
             "sh",
         ]);
-        command.arg(env!("CARGO_BIN_EXE_mainstayd"));
+        let daemon = env!("CARGO_BIN_EXE_mainstayd");
+        command.arg(match unit.user {
+            Some(_) => within_reach(daemon, dir.path()),
+            None => PathBuf::from(daemon),
+        });
         command.arg("--config").arg(&config);
         command.arg("--state-dir").arg(dir.path().join("state"));
         command.env_remove("MAINSTAY_LOG").env_remove("RUST_LOG");
