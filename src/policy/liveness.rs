@@ -150,9 +150,15 @@ impl Liveness {
             self.excused = now;
             return self.send(now, Verdict::Starved(named));
         }
+        // The service manager counts from the last heartbeat, which may have been long before the part stood
+        // still: it must be told before its time is over, not the part's.
+        let waits = self
+            .sent
+            .map_or(Duration::ZERO, |sent| now.saturating_duration_since(sent));
         let silence = worst
             .silent_for
-            .min(now.saturating_duration_since(self.excused));
+            .min(now.saturating_duration_since(self.excused))
+            .max(waits);
         if silence >= self.interval.mul_f64(0.9) {
             Verdict::Trigger(named)
         } else if silence >= self.interval / 2 && !self.warned {
@@ -290,6 +296,29 @@ mod tests {
             });
         }
         assert_eq!(told.iter().collect::<String>(), "!...-----w-------TT");
+    }
+
+    /// Heartbeats are a quarter of the interval apart, so the last one may be older than the fault.
+    #[test]
+    fn the_manager_is_told_before_its_own_time_is_over() {
+        for fault in (0..5_000).step_by(500) {
+            let interval = 2 * INTERVAL;
+            let start = Instant::now();
+            let mut liveness = Liveness::new([RUNTIME], interval, start);
+            let token = liveness.tokens().next().unwrap().0;
+            let mut sent = start;
+            let told = (0..).step_by(500).map(millis).find_map(|after| {
+                let now = start + after;
+                liveness.beat(token, now.min(start + millis(fault)));
+                match liveness.verdict(now, false) {
+                    Verdict::Trigger(_) => return Some(now - sent),
+                    Verdict::Beat => sent = now,
+                    _ => {}
+                }
+                None
+            });
+            assert!(told.unwrap() <= interval.mul_f64(0.925), "{fault} {told:?}");
+        }
     }
 
     #[test]
