@@ -106,8 +106,8 @@ sync_journal() { journalctl --sync >/dev/null 2>&1 || true; }
 # leftovers: processes and cgroups of a mainstay that should be gone
 leftovers() {
     { pgrep -u mainstay -a || true; pgrep -a -x 'mainstayd|mainstayctl' || true; } 2>/dev/null | sed 's/^/process /'
-    find /sys/fs/cgroup -name 'mainstay*' ! -name 'mainstay-cases.service' ! -name 'mainstay-test*' 2>/dev/null |
-        grep -v '\.socket$' | sed 's/^/cgroup /' || true
+    find /sys/fs/cgroup -name 'mainstay*' ! -name 'mainstay-cases.service' ! -name 'mainstay-test*' \
+        ! -name '*.socket' 2>/dev/null | sed 's/^/cgroup /'
 }
 nothing_left() { [[ -z $(leftovers) ]]; }
 
