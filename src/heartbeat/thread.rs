@@ -93,7 +93,7 @@ impl Watch {
             warned: None,
             triggered: None,
         };
-        let mut meter = Meter::new();
+        let mut meter = Meter::new(self.interval / 4);
         let pause = LOOK.min(self.interval / 8);
         while !self.ended.load(Ordering::Relaxed) {
             let now = Instant::now();
@@ -102,7 +102,7 @@ impl Watch {
                     beat.liveness.beat(*token, last);
                 }
             }
-            let starved = meter.look(now, pause, self.interval / 4);
+            let starved = meter.look(now, pause);
             beat.act(now, starved);
             std::thread::park_timeout(pause);
         }
